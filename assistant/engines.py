@@ -1,0 +1,196 @@
+"""The engine interfaces that model plugins implement.
+
+An engine is plain blocking Python: light and picklable until ``load()``, which imports the heavy library. The host
+sends it to its lane, where ``load()``, every call and ``close()`` run on one and the same thread. Nothing here is
+async and nothing here is thread-safe: the lane is the lock.
+
+Audio between the host and an engine is 16-bit little-endian mono PCM in ``bytes``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+STT_SAMPLE_RATE = 16_000
+"""Samples per second of the audio that a ``Transcription`` is fed."""
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the model asks for."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+class ToolSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model is told of a tool."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    """JSON schema of the arguments object."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """One message of the conversation that the model reads."""
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    """For ``role="tool"``: the call that this answers."""
+
+
+class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a language model needs for one answer."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSchema, ...] = ()
+    max_tokens: int = 512
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """What one bounded step of ``generate()`` brought; usually one field is set."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_call: ToolCall | None = None
+    prompt_done: int = 0
+    """Prompt tokens read so far; set, with ``prompt_tokens``, on prefill steps and on the last delta."""
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    finish_reason: Literal["", "stop", "length", "tool_calls"] = ""
+    """Set on the last delta only."""
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of a transcript."""
+
+    start: float
+    """Seconds from the beginning of the audio."""
+    end: float
+    text: str
+
+
+class Transcript(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said."""
+
+    text: str
+    language: str = ""
+    segments: tuple[Segment, ...] = ()
+    seconds: float = 0.0
+    """Length of the audio."""
+
+
+class AudioChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of speech: 16-bit little-endian mono PCM."""
+
+    pcm: bytes
+    sample_rate: int
+
+
+class Engine(ABC):
+    """What all engines share."""
+
+    kind: ClassVar[Literal["stt", "llm", "tts"]]
+    name: str
+    """How the configuration chooses it, for example ``mlx``."""
+    lane: str = "cpu"
+    """The lane it wants: ``gpu``, ``ane`` or ``cpu`` (a process each), or ``thread:<name>`` for a cheap engine."""
+    default_model: str = ""
+    """Which model it uses when none is configured (``starter``, ``hf:org/name`` or a folder); empty: it needs none."""
+
+    def available(self) -> str:
+        """Why this engine cannot run on this machine, as one sentence naming the remedy; empty if it can.
+
+        Called on the daemon's thread, so it must be cheap: look for a file or a module spec, import nothing heavy.
+        """
+        return ""
+
+    @abstractmethod
+    def load(self, model: Path | None) -> None:
+        """Import the heavy library and get ready. Runs on the lane's thread.
+
+        Args:
+            model: the folder of the model that was chosen, or None for an engine that needs none.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back. Runs on the lane's thread; the engine is not used afterwards."""
+
+
+class LanguageModel(Engine):
+    """A model that reads a conversation and writes the next message."""
+
+    kind = "llm"
+    lane = "gpu"
+
+    @abstractmethod
+    def generate(self, request: ChatRequest) -> Iterator[Delta]:
+        """Answer, one bounded step a ``next()``: a prefill chunk (yielded as progress), or one token.
+
+        The host interleaves several of these generators on one thread and closes one to cancel it. An engine that
+        batches lets all its generators share one batch: ``next()`` on one whose queue is empty runs one shared step.
+
+        Raises:
+            ContextOverflow: the prompt does not fit; the host drops old messages and tries again.
+        """
+
+
+class LaneObject:
+    """Something that stays in the lane; the host holds a handle to it and calls its methods through the lane."""
+
+
+class Transcription(LaneObject, ABC):
+    """One utterance being transcribed."""
+
+    @abstractmethod
+    def feed(self, pcm: bytes) -> str | None:
+        """Take the next audio, 16 kHz; any length. Returns the partial transcript so far if it is worth showing."""
+
+    @abstractmethod
+    def finish(self) -> Transcript:
+        """The whole transcript. The object is not used afterwards."""
+
+
+class SpeechToText(Engine):
+    """A recogniser."""
+
+    kind = "stt"
+
+    @abstractmethod
+    def open(self, language: str, phrases: tuple[str, ...]) -> Transcription:
+        """Begin an utterance.
+
+        Args:
+            language: a BCP 47 tag such as ``en``; empty lets the engine decide.
+            phrases: sentences that are likely (the intents' own); an engine may use them as a bias, or not at all.
+        """
+
+
+class TextToSpeech(Engine):
+    """A voice."""
+
+    kind = "tts"
+
+    @abstractmethod
+    def speak(self, text: str, voice: str) -> Iterator[AudioChunk]:
+        """Say ``text``, one chunk of at most about 200 ms a ``next()``; closing the generator stops at once.
+
+        Args:
+            voice: a name that the engine knows; empty is its default.
+        """

@@ -1,0 +1,227 @@
+"""What travels between the daemon and its clients besides events: commands, and the answers of the HTTP routes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .engines import Transcript
+from .events import ErrorInfo, TurnSource
+
+__all__ = [
+    "Cancel",
+    "Command",
+    "Conversation",
+    "EndAudio",
+    "EngineInfo",
+    "ErrorBody",
+    "LaneInfo",
+    "Listen",
+    "ModelInfo",
+    "PluginInfo",
+    "Say",
+    "SearchHit",
+    "SessionInfo",
+    "Status",
+    "StoredMessage",
+    "StoredToolCall",
+    "Subscribe",
+    "Transcript",
+]
+
+
+class Say(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="say"):
+    """Start a typed turn; its events follow on this connection."""
+
+    turn_id: str
+    """Chosen by the client (32 hexadecimal digits), so that it knows its own turn among others."""
+    text: str
+    session_id: str = ""
+    """Empty: continue the newest conversation of ``channel`` if it is recent, else begin one."""
+    new: bool = False
+    """Begin a conversation in any case."""
+    channel: str = "cli"
+    """Where the words come from: ``cli``, ``tui``, ``voice`` or ``api``."""
+    speak: bool = False
+    """Also speak the answer: ``SpeechSynthesized`` events."""
+    model: str = ""
+    """Use this model instead of the configured one, for this turn."""
+
+
+class Listen(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="listen"):
+    """Start a spoken turn; binary messages with 16 kHz 16-bit little-endian mono PCM follow, then ``EndAudio``."""
+
+    turn_id: str
+    session_id: str = ""
+    new: bool = False
+    channel: str = "voice"
+    speak: bool = False
+    model: str = ""
+
+
+class EndAudio(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="end_audio"):
+    """The speech of the ``Listen`` on this connection is over."""
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="cancel"):
+    """Cancel the live turn of a conversation; nothing happens if there is none."""
+
+    session_id: str
+    turn_id: str = ""
+    """Cancel only if this is the live turn."""
+
+
+class Subscribe(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="subscribe"):
+    """Also send the events of this conversation; empty: of all."""
+
+    session_id: str = ""
+
+
+Command = Say | Listen | EndAudio | Cancel | Subscribe
+"""What a client may send as a text message on the WebSocket."""
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of every HTTP answer that is not 2xx."""
+
+    error: ErrorInfo
+
+
+class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation in a list."""
+
+    id: str
+    title: str
+    channel: str
+    created_at: float
+    """Unix time in seconds."""
+    updated_at: float
+    messages: int
+
+
+class StoredToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool call as it happened."""
+
+    id: str
+    tool: str
+    arguments: dict[str, Any]
+    result: str
+    ok: bool
+    seconds: float
+
+
+class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One message as it is stored."""
+
+    id: int
+    turn_id: str
+    role: Literal["user", "assistant"]
+    text: str
+    at: float
+    source: TurnSource = "text"
+    state: Literal["complete", "cancelled", "failed", "interrupted", "running"] = "complete"
+    """How the turn of this message ended; ``interrupted``: the daemon died during it."""
+    tool_calls: tuple[StoredToolCall, ...] = ()
+    error: ErrorInfo | None = None
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation with its messages, oldest first."""
+
+    session: SessionInfo
+    messages: tuple[StoredMessage, ...]
+
+
+class SearchHit(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that matches."""
+
+    session_id: str
+    title: str
+    message_id: int
+    role: str
+    at: float
+    snippet: str
+    """The text around the match, the match between ``[`` and ``]``."""
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine that some plugin offers."""
+
+    kind: Literal["stt", "llm", "tts"]
+    name: str
+    plugin: str
+    lane: str
+    selected: bool
+    unavailable: str = ""
+    """Why it cannot run here; empty if it can."""
+
+
+class LaneInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A lane as it is now."""
+
+    name: str
+    state: Literal["down", "starting", "up", "restarting", "quarantined"]
+    pid: int = 0
+    engines: tuple[str, ...] = ()
+    """Keys of what is loaded, for example ``llm:mlx:starter``."""
+    jobs: int = 0
+    restarts: int = 0
+    rss: int = 0
+    """Resident bytes, as the lane last reported; 0 for a thread lane."""
+
+
+class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A plugin as it was found."""
+
+    name: str
+    version: str
+    distribution: str
+    state: Literal["loaded", "failed", "disabled"]
+    reason: str = ""
+    """Why it failed or is disabled."""
+    provides: tuple[str, ...] = ()
+    """For example ``tool:set_timer``, ``llm:mlx``."""
+    seconds: float = 0.0
+    """What loading it cost."""
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that is known or on the disk."""
+
+    name: str
+    """How it is named in the configuration."""
+    present: bool
+    folder: str = ""
+    bytes: int = 0
+    """On the disk; for an absent model, to be downloaded (0: unknown)."""
+    licence: str = ""
+    note: str = ""
+    """For example the parameters and where it comes from."""
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon at a glance."""
+
+    version: str
+    pid: int
+    started_at: float
+    rss: int
+    """Resident bytes of the daemon's own process."""
+    cpu_percent: float
+    """Of one core, since the last look."""
+    socket: str
+    llm: str
+    """``engine:model`` that answers, or the reason why none can."""
+    stt: str
+    tts: str
+    lanes: tuple[LaneInfo, ...]
+    engines: tuple[EngineInfo, ...]
+    plugins_loaded: int
+    plugins_failed: int
+    live_turns: int
+    sessions: int
+    home_config: str
+    """The configuration file in use; empty: none, all defaults."""
+
+
