@@ -17,6 +17,9 @@ TurnSource = Literal["text", "voice", "api"]
 TurnReason = Literal["complete", "cancelled", "failed"]
 """How a turn ended."""
 
+ToolOrigin = Literal["intent", "model"]
+"""Who chose a tool: the fast path, without a model, or the model."""
+
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
     """An error as it travels: see ``assistant.errors``."""
@@ -81,8 +84,7 @@ class ToolCallStarted(Base, frozen=True, tag="tool_call_started"):
     call_id: str
     tool: str
     arguments: dict[str, Any]
-    origin: Literal["intent", "model"]
-    """``intent``: the fast path chose it without a model."""
+    origin: ToolOrigin
 
 
 class ToolCallFinished(Base, frozen=True, tag="tool_call_finished"):
@@ -264,3 +266,8 @@ def decode(line: bytes | str) -> Event:
         msgspec.ValidationError: it is not one of the union.
     """
     return _decoder.decode(line)
+
+
+def within(event: Event, session_id: str, turn_id: str) -> Event:
+    """The same event, said of a turn of a conversation."""
+    return msgspec.structs.replace(event, session_id=session_id, turn_id=turn_id)

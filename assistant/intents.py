@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
 import msgspec
+
+from .errors import PluginError
+
+if TYPE_CHECKING:
+    from hassil import Intents, RecognizeResult
+
+MAX_TEXT = 300
+"""Characters; what is longer is no command."""
+
+MAX_PHRASES = 5000
+"""How many example sentences a recogniser is given at most."""
+
+_MAX_READINGS = 200
+
+Value = str | int | float
 
 
 class Words(msgspec.Struct, frozen=True):
     """A slot that takes one of these words or phrases; the key is said, the value is passed."""
 
-    values: dict[str, str | int | float]
+    values: dict[str, Value]
 
 
 class Range(msgspec.Struct, frozen=True):
-    """A slot that takes a number, in digits or words."""
+    """A slot that takes a whole number, in digits or words."""
 
     first: int
     last: int
@@ -20,6 +41,10 @@ class Range(msgspec.Struct, frozen=True):
 
 class Wildcard(msgspec.Struct, frozen=True):
     """A slot that takes any words."""
+
+    pattern: str = ""
+    """A regular expression that the words must match as a whole, case ignored; empty accepts all. Without one, a
+    template needs a literal word of its own, or it would take every sentence."""
 
 
 Slot = Words | Range | Wildcard
@@ -29,13 +54,14 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     """Sentences that mean one tool call.
 
     ``sentences`` are hassil templates: ``set a timer for {minutes} minute[s]``, with ``(a|b)`` for a choice and
-    ``[x]`` for something optional. Each slot of a template is an argument of the tool.
+    ``[x]`` for something optional. Each slot of a template is an argument of the tool. Case, politeness around the
+    sentence and punctuation at its end need no template.
     """
 
     tool: str
     sentences: tuple[str, ...]
     slots: dict[str, Slot] = {}
-    arguments: dict[str, str | int | float] = {}
+    arguments: dict[str, Value] = {}
     """Arguments that are the same for all these sentences."""
     language: str = "en"
 
@@ -44,4 +70,211 @@ class Match(msgspec.Struct, frozen=True, kw_only=True):
     """A whole sentence understood."""
 
     tool: str
-    arguments: dict[str, str | int | float]
+    arguments: dict[str, Value]
+
+
+def check_intent(intent: Intent) -> None:
+    """See that every template can be parsed, uses only slots that exist, and cannot swallow every sentence.
+
+    Raises:
+        PluginError: naming the tool, the template and what is wrong with it.
+    """
+    if not intent.sentences:
+        raise PluginError(f"the intent for tool {intent.tool!r} has no sentences")
+    for name, slot in intent.slots.items():
+        if problem := _slot_problem(slot):
+            raise PluginError(f"the intent for tool {intent.tool!r}: slot {{{name}}} {problem}")
+    for template in intent.sentences:
+        if problem := _template_problem(template, intent.slots):
+            raise PluginError(
+                f"the intent for tool {intent.tool!r}: template {template!r} {problem}",
+                hint="templates are literal words, {slot}, [optional] and (one|of|these)",
+            )
+
+
+class IntentMatcher:
+    """Finds the intent that a whole sentence means; made once, then asked at every turn."""
+
+    def __init__(self, intents: Iterable[Intent]) -> None:
+        """Parse the templates and pay the warm-up, so that the first ``match`` is as quick as the next.
+
+        Raises:
+            PluginError: a template or a slot is invalid.
+        """
+        self._intents = tuple(intents)
+        for intent in self._intents:
+            check_intent(intent)
+        self._patterns = [
+            {name: re.compile(slot.pattern, re.IGNORECASE) for name, slot in intent.slots.items() if _guarded(slot)}
+            for intent in self._intents
+        ]
+        self._grammars = {
+            language: _grammar(language, self._intents)
+            for language in sorted({intent.language for intent in self._intents})
+        }
+        self._phrases = _all_phrases(self._intents)
+        for phrase in self._phrases[: 4 * len(self._intents)]:
+            self.match(phrase)
+
+    def match(self, text: str) -> Match | None:
+        """The tool call that the whole of ``text`` means, or None.
+
+        Of several readings the one with the fewest and shortest wildcards wins, then that with the most literal text.
+        """
+        if len(text) > MAX_TEXT:
+            return None
+        for language, grammar in self._grammars.items():
+            for candidate in _candidates(text, language):
+                if found := min(self._readings(candidate, grammar), default=None, key=_rank):
+                    intent = self._intents[found.index]
+                    return Match(tool=intent.tool, arguments={**intent.arguments, **found.slots})
+        return None
+
+    def phrases(self) -> tuple[str, ...]:
+        """Example sentences in plain words, for a recogniser's grammar; those with wildcards are left out."""
+        return self._phrases
+
+    def _readings(self, text: str, grammar: Intents) -> Iterator[_Reading]:
+        from hassil import recognize_all
+
+        for result in islice(recognize_all(text, grammar), _MAX_READINGS):
+            index = int(result.intent.name)
+            reading = _read(result, index, text, self._intents[index])
+            patterns = self._patterns[index]
+            if all(name not in patterns or patterns[name].fullmatch(said) for name, said in reading.wild.items()):
+                yield reading
+
+
+@dataclass(frozen=True)
+class _Reading:
+    index: int
+    slots: dict[str, Value]
+    wild: dict[str, str]
+    literal: int
+
+
+def _rank(reading: _Reading) -> tuple[int, int, int, int]:
+    return len(reading.wild), sum(map(len, reading.wild.values())), -reading.literal, reading.index
+
+
+def _read(result: RecognizeResult, index: int, text: str, intent: Intent) -> _Reading:
+    slots: dict[str, Value] = {}
+    wild: dict[str, str] = {}
+    for entity in result.entities_list:
+        if entity.is_wildcard:
+            begin, end = entity.text_span
+            # hassil's own copy of the words has lost punctuation that may mean something, as in "5! + 3".
+            wild[entity.name] = slots[entity.name] = text[begin:end].strip()
+        elif isinstance(intent.slots.get(entity.name), Words):
+            slots[entity.name] = entity.value
+        else:
+            slots[entity.name] = int(entity.value)
+    return _Reading(index, slots, wild, result.text_chunks_matched)
+
+
+def _guarded(slot: Slot) -> bool:
+    return isinstance(slot, Wildcard) and bool(slot.pattern)
+
+
+_NAME = r"(?:jarvis|mycroft|nabu|computer|assistant)"
+_LEAD = re.compile(
+    rf"(?:(?:hey|hi|hello|okay|ok|yo)(?:[\s,]+{_NAME})?|{_NAME}|please|u[hm]+|so|and|now|then"
+    r"|(?:can|could|would|will) you|i(?: want| need|(?: would|'d) like)(?: you)? to)\b[\s,.!]*",
+    re.IGNORECASE,
+)
+_TRAIL = re.compile(
+    rf"[\s,]+(?:please|thanks|thank you|for me|(?:will|would|could|can) you|okay|ok|{_NAME})[\s.!?]*$", re.IGNORECASE
+)
+_INNER = re.compile(r"[\s,]+please\b,?(?=\s)", re.IGNORECASE)
+_HUNDRED_AND = re.compile(r"\b(hundred|thousand) and\b", re.IGNORECASE)
+_BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
+
+
+def _candidates(text: str, language: str) -> Iterator[str]:
+    """What to look for, best first: without the politeness, with number words as the grammar spells them, as said."""
+    said = " ".join(_BARE_POINT.sub("0.", text).replace("’", "'").split())
+    if not said:
+        return
+    if language.startswith("en"):
+        bare = _without_politeness(said)
+        yield bare
+        if (respelled := _HUNDRED_AND.sub(r"\1", bare)) != bare:
+            yield respelled
+        if bare == said:
+            return
+    yield said
+
+
+def _without_politeness(text: str) -> str:
+    while (lead := _LEAD.match(text)) and lead.end() < len(text):
+        text = text[lead.end() :]
+    while trail := _TRAIL.search(text):
+        text = text[: trail.start()]
+    return _INNER.sub("", text)
+
+
+def _grammar(language: str, intents: tuple[Intent, ...]) -> Intents:
+    from hassil.intents import Intent as Sentences
+    from hassil.intents import IntentData, Intents
+
+    grammar: dict[str, Sentences] = {}
+    for index, intent in enumerate(intents):
+        if intent.language == language:
+            data = IntentData(
+                sentence_texts=list(intent.sentences),
+                slot_lists={name: _slot_list(name, slot) for name, slot in intent.slots.items()},
+                wildcard_list_names={name for name, slot in intent.slots.items() if isinstance(slot, Wildcard)},
+            )
+            grammar[str(index)] = Sentences(name=str(index), data=[data])
+    return Intents(language=language, intents=grammar)
+
+
+def _slot_list(name: str, slot: Slot) -> object:
+    from hassil import RangeSlotList, TextSlotList, WildcardSlotList
+
+    if isinstance(slot, Words):
+        return TextSlotList.from_tuples(slot.values.items(), allow_template=False, name=name)
+    if isinstance(slot, Range):
+        return RangeSlotList(name=name, start=slot.first, stop=slot.last)
+    return WildcardSlotList(name=name)
+
+
+def _slot_problem(slot: Slot) -> str:
+    if isinstance(slot, Words) and not any(said.strip() for said in slot.values):
+        return "has no words"
+    if isinstance(slot, Range) and slot.first > slot.last:
+        return f"runs from {slot.first} down to {slot.last}"
+    if isinstance(slot, Wildcard):
+        try:
+            re.compile(slot.pattern)
+        except re.error as error:
+            return f"has the pattern {slot.pattern!r}, which is no regular expression: {error}"
+    return ""
+
+
+def _template_problem(template: str, slots: dict[str, Slot]) -> str:
+    from hassil import parse_sentence
+    from hassil.parser import ParseError
+
+    try:
+        sentence = parse_sentence(template)
+    except (ParseError, AssertionError, ValueError, RecursionError) as error:
+        return f"cannot be parsed: {error}"
+    references = list(sentence.expression.list_references())
+    names = [reference.list_name for reference in references]
+    if unknown := [name for name in names if name not in slots]:
+        return f"uses {{{unknown[0]}}}, which is not one of its slots"
+    if any(reference.is_capture or reference.slot_name != reference.list_name for reference in references):
+        return "renames a slot: {slot} must be the name of the argument"
+    if "<" in template:
+        return "uses <rules>, which there are none of"
+    free = [name for name in names if isinstance(slots[name], Wildcard) and not _guarded(slots[name])]
+    if free and not sentence.get_required_clauses({}):
+        return f"could be {{{free[0]}}} alone and would take every sentence: give it a word or the slot a pattern"
+    return ""
+
+
+def _all_phrases(intents: tuple[Intent, ...]) -> tuple[str, ...]:
+    from .phrases import sample
+
+    return sample(intents, MAX_PHRASES)

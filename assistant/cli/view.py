@@ -1,0 +1,97 @@
+"""The events of a turn, for a person or for a program."""
+
+from __future__ import annotations
+
+from .. import events
+from ..events import Event
+from . import failures
+from .output import Output, StatusLine
+from .progress import ModelProgress
+
+MAX_ARGUMENTS = 100
+"""Characters of a tool call's arguments that are shown."""
+
+
+class JsonView:
+    """Every event as one line of JSON on standard output."""
+
+    def __init__(self) -> None:
+        self._output = Output()
+
+    async def show(self, event: Event) -> None:
+        """Write the event."""
+        await self._output.write_bytes(events.encode(event) + b"\n")
+
+    def cancelling(self) -> None:
+        """Nothing: the events tell."""
+
+
+class TextView:
+    """The answer on standard output; everything else on standard error, and only for a person."""
+
+    def __init__(self, *, stream: bool = True, quiet: bool = False) -> None:
+        self._output = Output()
+        self._stream = stream
+        self._line = StatusLine(quiet=quiet)
+        self._progress = ModelProgress(self._line, quiet=quiet)
+        self._last = ""
+        """The end of what was written of the answer."""
+
+    async def show(self, event: Event) -> None:
+        """Show the event, or keep silent about it."""
+        match event:
+            case events.TextDelta(text=text) if self._stream:
+                await self._write(text)
+            case events.TurnFinished():
+                await self._finish(event)
+            case events.ModelProgressed():
+                await self._break()
+                self._progress.show(event)
+            case events.TurnStarted():
+                self._line.show("thinking…")
+            case events.PromptProgressed(done=done, total=total) if not self._last:
+                self._line.show(f"reading the prompt  {done} of {total} tokens")
+            case events.FinalTranscript(text=text) if self._heard:
+                self._line.note(f"» {text}")
+            case events.PartialTranscript(text=text):
+                self._heard = True
+                self._line.show(f"» {text}")
+            case events.ToolCallStarted():
+                await self._break()
+                self._line.note(f"· {call_text(event)}")
+            case events.ToolCallFinished(ok=False):
+                await self._break()
+                self._line.note(f"· {event.tool} failed: {event.result}", "red")
+
+    def cancelling(self) -> None:
+        """Tell the person that the first Ctrl-C was noticed."""
+        self._line.show("cancelling… (Ctrl-C again leaves at once)")
+
+    async def _write(self, text: str) -> None:
+        if text:
+            self._line.clear()
+            self._last = text
+            await self._output.write(text)
+
+    async def _break(self) -> None:
+        """End the line of the answer on a terminal, where standard error would be written into it."""
+        if self._line.shown and self._output.terminal and self._last and not self._last.endswith("\n"):
+            await self._write("\n")
+
+    async def _finish(self, event: events.TurnFinished) -> None:
+        if not self._last and event.text and event.reason != "failed":
+            await self._write(event.text)
+        if self._last and not self._last.endswith("\n"):
+            await self._write("\n")
+        self._line.clear()
+        if event.error is not None:
+            error = failures.from_info(event.error)
+            failures.say(error.message, error.hint)
+
+
+def call_text(event: events.ToolCallStarted) -> str:
+    """A tool call as it would be written in Python, cut to a line."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in event.arguments.items())
+    if len(arguments) > MAX_ARGUMENTS:
+        arguments = arguments[: MAX_ARGUMENTS - 1] + "…"
+    return f"{event.tool}({arguments})"

@@ -1,0 +1,148 @@
+"""The composition root: configuration → plugins → lanes → store → server; start, stop, signals."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup
+
+from . import __version__, config, events
+from .bus import Bus
+from .intents import IntentMatcher
+from .lanes import Lanes
+from .models import Models
+from .paths import Paths
+from .plugins import PluginHost
+from .pool import EnginePool
+from .server.app import build_app
+from .server.listener import bind, hold_lock, serving
+from .services import Services
+from .sessions import Sessions
+from .store import STORE, Store
+from .turn import Parts
+
+log = logging.getLogger(__name__)
+
+MAX_LOG_BYTES = 5 << 20
+"""A log that grows beyond it moves to ``daemon.log.1``."""
+
+
+def run(paths: Paths) -> int:
+    """Be the daemon until a signal or ``POST /api/stop``.
+
+    Returns: the exit status.
+
+    Raises:
+        DaemonAlreadyRunning: another daemon owns this home.
+        ConfigError: the configuration is wrong.
+    """
+    paths.make()
+    with hold_lock(paths):
+        settings = config.load(paths)
+        start_logging(paths, settings.log.level)
+        sock = bind(paths)
+        try:
+            anyio.run(_main, settings, paths, sock)
+        finally:
+            sock.close()
+            paths.socket.unlink(missing_ok=True)
+    return 0
+
+
+async def _main(settings: config.Settings, paths: Paths, sock: socket.socket) -> None:
+    stopping = anyio.Event()
+    async with running(settings, paths, stopping.set) as services, serving(build_app(services), sock):
+        log.info("assistant %s listens on %s", __version__, paths.socket)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_stop_on_signal, stopping)
+            await stopping.wait()
+            tasks.cancel_scope.cancel()
+        log.info("stopping")
+        services.bus.publish(events.DaemonStopping())
+        await services.sessions.cancel_all()
+
+
+@asynccontextmanager
+async def running(settings: config.Settings, paths: Paths, stop: Callable[[], None]) -> AsyncIterator[Services]:
+    """Everything but the server, started; and stopped in the opposite order."""
+    bus = Bus()
+    plugins = PluginHost(settings, paths, bus.publish)
+    plugins.load()
+    for problem in plugins.problems:
+        log.warning("%s", problem)
+    bus.add_observer(plugins.observe)
+    try:
+        async with Lanes(settings.lanes, bus.publish) as lanes, anyio.create_task_group() as tasks:
+            services = await _assemble(settings, paths, bus, plugins, lanes, tasks, stop)
+            async with plugins.lifespans():
+                yield services
+                await services.sessions.cancel_all()
+            tasks.cancel_scope.cancel()
+    finally:
+        plugins.close()
+
+
+async def _assemble(
+    settings: config.Settings,
+    paths: Paths,
+    bus: Bus,
+    plugins: PluginHost,
+    lanes: Lanes,
+    tasks: TaskGroup,
+    stop: Callable[[], None],
+) -> Services:
+    db = lanes.lane("thread:store")
+    await db.add(STORE, Store(paths.database), None)
+    if interrupted := await db.call(STORE, Store.interrupted):
+        log.warning("%d turn(s) were running when the daemon last died; they are marked interrupted", interrupted)
+    models = Models(paths.models, bus.publish)
+    pool = EnginePool(settings, plugins, lanes, models)
+    parts = Parts(settings, bus, db, plugins, pool, IntentMatcher(plugins.intents))
+    return Services(
+        settings=settings,
+        paths=paths,
+        bus=bus,
+        plugins=plugins,
+        lanes=lanes,
+        db=db,
+        models=models,
+        pool=pool,
+        sessions=Sessions(parts, tasks),
+        started_at=time.time(),
+        stop=stop,
+    )
+
+
+async def _stop_on_signal(stopping: anyio.Event) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("received %s", signal.Signals(number).name)
+            stopping.set()
+
+
+def start_logging(paths: Paths, level: str) -> None:
+    """Log to standard error, and to the log file unless standard error is that file already."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if not _is_stderr(paths.log):
+        handlers.append(logging.handlers.RotatingFileHandler(paths.log, maxBytes=MAX_LOG_BYTES, backupCount=1))
+    logging.basicConfig(
+        level=level.upper(), handlers=handlers, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    logging.captureWarnings(True)
+
+
+def _is_stderr(path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(sys.stderr.fileno()), path.stat())
+    except (OSError, ValueError):
+        return False

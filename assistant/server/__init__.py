@@ -1,0 +1,1 @@
+"""HTTP and WebSocket over the daemon's Unix socket."""

@@ -1,0 +1,163 @@
+"""Conversations: the one live turn of each, how it starts, and how it is cancelled."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+
+from . import events
+from .engines import STT_SAMPLE_RATE
+from .errors import AudioError, PromptError
+from .hookspecs import Session
+from .store import STORE, Store
+from .turn import Parts, Turn, TurnRunner
+from .wire import Listen, Say, SessionInfo
+
+MAX_PROMPT_BYTES = 1 << 20
+"""1 MiB of UTF-8; more than any context here holds."""
+MAX_UTTERANCE_BYTES = 10 * 60 * STT_SAMPLE_RATE * 2
+"""Ten minutes of speech in one turn."""
+
+
+@dataclass
+class LiveTurn:
+    """A turn that is running."""
+
+    turn_id: str
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Utterance:
+    """The speech of one voice turn on its way in."""
+
+    def __init__(self, session: SessionInfo, frames: MemoryObjectSendStream[bytes], live: LiveTurn) -> None:
+        self.session = session
+        self._frames = frames
+        self._live = live
+        self._bytes = 0
+
+    async def feed(self, pcm: bytes) -> None:
+        """Take the next 16 kHz 16-bit mono PCM; what comes after the turn has ended is ignored.
+
+        Raises:
+            AudioError: half a sample, or more than ten minutes.
+        """
+        self._bytes += len(pcm)
+        if len(pcm) % 2:
+            raise AudioError("an audio message holds half a sample", hint="send 16-bit PCM in whole samples")
+        if self._bytes > MAX_UTTERANCE_BYTES:
+            await self.abort()
+            raise AudioError("a spoken turn may last ten minutes at most", hint="`assistant transcribe` takes any length")
+        try:
+            await self._frames.send(pcm)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return
+
+    async def end(self) -> None:
+        """The speech is over; the answer begins."""
+        await self._frames.aclose()
+
+    async def abort(self) -> None:
+        """Cancel the turn."""
+        self._live.scope.cancel()
+        await self._frames.aclose()
+
+
+class Sessions:
+    """Starts and cancels turns; each conversation has one live turn at most."""
+
+    def __init__(self, parts: Parts, tasks: TaskGroup) -> None:
+        self._parts = parts
+        self._tasks = tasks
+        self._live: dict[str, LiveTurn] = {}
+        self._starting: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+
+    @property
+    def live(self) -> int:
+        """How many turns are running."""
+        return len(self._live)
+
+    async def say(self, command: Say) -> SessionInfo:
+        """Start a typed turn; a live turn of the same conversation is cancelled first.
+
+        Raises:
+            PromptError: the prompt is empty or larger than 1 MiB.
+            SessionNotFound: no conversation has that id.
+        """
+        text = command.text.strip()
+        if not text:
+            raise PromptError("the prompt is empty", hint='ask something: assistant ask "What time is it?"')
+        if (size := len(text.encode())) > MAX_PROMPT_BYTES:
+            raise PromptError(
+                f"the prompt has {size:,} bytes; at most {MAX_PROMPT_BYTES:,} are taken", hint="send a part of it"
+            )
+        source: events.TurnSource = "api" if command.channel == "api" else "text"
+        session = await self._session(command)
+        turn = Turn(command.turn_id, Session(session.id, command.channel), source, text=text)
+        turn.speak, turn.model = command.speak, command.model
+        await self._start(turn)
+        return session
+
+    async def listen(self, command: Listen) -> Utterance:
+        """Start a spoken turn, whose audio is then fed to the utterance.
+
+        Raises:
+            SessionNotFound: no conversation has that id.
+        """
+        session = await self._session(command)
+        send, receive = anyio.create_memory_object_stream[bytes](1000)
+        turn = Turn(command.turn_id, Session(session.id, command.channel), "voice", audio=receive)
+        turn.speak, turn.model = command.speak, command.model
+        return Utterance(session, send, await self._start(turn))
+
+    async def cancel(self, session_id: str, turn_id: str = "") -> bool:
+        """Cancel the live turn and wait for its end; False if there is none, or another than ``turn_id``."""
+        live = self._live.get(session_id)
+        if live is None or (turn_id and live.turn_id != turn_id):
+            return False
+        live.scope.cancel()
+        await live.done.wait()
+        return True
+
+    async def cancel_all(self) -> None:
+        """Cancel every live turn and wait for their ends."""
+        for session_id in list(self._live):
+            await self.cancel(session_id)
+
+    async def _session(self, command: Say | Listen) -> SessionInfo:
+        db = self._parts.db
+        if command.session_id:
+            return await db.call(STORE, Store.session, command.session_id)
+        if not command.new:
+            since = time.time() - self._parts.settings.sessions.resume_minutes * 60
+            recent = await db.call(STORE, Store.latest_session, command.channel, since)
+            if recent is not None:
+                return recent
+        return await db.call(STORE, Store.create_session, command.channel, "")
+
+    async def _start(self, turn: Turn) -> LiveTurn:
+        live = LiveTurn(turn.id)
+        async with self._starting[turn.session.id]:
+            await self.cancel(turn.session.id)
+            await self._parts.db.call(STORE, Store.begin_turn, turn.session.id, turn.id, turn.source)
+            self._live[turn.session.id] = live
+        turn.began = time.perf_counter()
+        started = events.TurnStarted(source=turn.source, session_id=turn.session.id, turn_id=turn.id)
+        self._parts.bus.publish(started)
+        self._tasks.start_soon(self._run, turn, live)
+        return live
+
+    async def _run(self, turn: Turn, live: LiveTurn) -> None:
+        try:
+            with live.scope:
+                await TurnRunner(self._parts, turn).run()
+        finally:
+            if self._live.get(turn.session.id) is live:
+                del self._live[turn.session.id]
+            live.done.set()

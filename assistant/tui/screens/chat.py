@@ -1,0 +1,178 @@
+"""One conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import ClassVar
+from uuid import uuid4
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer, Header, Static
+
+from ... import events
+from ...client import Client, Connection
+from ...errors import AssistantError
+from ...wire import Cancel, Say, Subscribe
+from ..widgets.prompt import Prompt
+from ..widgets.status import StatusLine
+from ..widgets.transcript import Transcript
+
+RECONNECT_SECONDS = 1.0
+STATUS_SECONDS = 5.0
+WELCOME = "Ask anything. Enter sends, Shift+Enter begins a new line, Escape stops an answer."
+
+
+class ChatScreen(Screen[None]):
+    """Prompt below, transcript above; everything shown comes as events from the daemon."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel_turn", "Stop", priority=True)]
+
+    def __init__(self, client: Client, session_id: str = "") -> None:
+        super().__init__()
+        self._client = client
+        self._session_id = session_id
+        self._connection: Connection | None = None
+        self._own: set[str] = set()
+        self._model_calls: set[str] = set()
+        self._live_turn = ""
+        self._first_token = 0.0
+        self._tokens = 0
+
+    def compose(self) -> ComposeResult:
+        """Lay out the screen."""
+        yield Header()
+        with Transcript() as transcript:
+            transcript.can_focus = True
+            yield Static(WELCOME, classes="welcome")
+        yield StatusLine()
+        yield Prompt()
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Connect, and keep the status line fresh."""
+        self.sub_title = "new conversation"
+        self.query_one(Prompt).focus()
+        self.run_worker(self._stay_connected(), name="events", exit_on_error=True)
+        self.run_worker(self._watch_status(), name="status", exit_on_error=True)
+
+    async def on_prompt_submitted(self, message: Prompt.Submitted) -> None:
+        """Send what was typed; the draft stays where it is when there is no connection."""
+        transcript = self.query_one(Transcript)
+        if self._connection is None:
+            self.notify("Not connected to the daemon; your text is kept.", severity="warning")
+            return
+        turn_id = uuid4().hex
+        self._own.add(turn_id)
+        try:
+            await self._connection.send(
+                Say(
+                    turn_id=turn_id, text=message.text, session_id=self._session_id, new=not self._session_id,
+                    channel="tui",
+                )
+            )
+        except AssistantError as error:
+            self.notify(error.message, severity="error")
+            return
+        self.query_one(Prompt).clear()
+        await transcript.add_user(message.text)
+        transcript.anchor()
+
+    async def action_cancel_turn(self) -> None:
+        """Stop the answer that is being written."""
+        if self._connection is not None and self._live_turn:
+            await self._connection.send(Cancel(session_id=self._session_id, turn_id=self._live_turn))
+
+    async def _stay_connected(self) -> None:
+        """Read events; when the daemon goes away, wait for it to come back."""
+        await self._load()
+        while True:
+            try:
+                async with self._client.connect() as connection:
+                    self._connection = connection
+                    self.query_one(StatusLine).activity = ""
+                    if self._session_id:
+                        await connection.send(Subscribe(session_id=self._session_id))
+                    async for event in connection:
+                        await self._on_event(event)
+            except AssistantError:
+                pass
+            self._connection = None
+            self._live_turn = ""
+            await self.query_one(Transcript).end_answer()
+            self.query_one(StatusLine).activity = "not connected: waiting for the daemon (assistant up)"
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _load(self) -> None:
+        if not self._session_id:
+            return
+        try:
+            conversation = await self._client.conversation(self._session_id)
+        except AssistantError as error:
+            await self.query_one(Transcript).add_notice(f"{error.message}\n{error.hint}", "error")
+            self._session_id = ""
+            return
+        self._session_id = conversation.session.id
+        self.sub_title = conversation.session.title
+        for message in conversation.messages:
+            await self.query_one(Transcript).add_stored(message)
+
+    async def _watch_status(self) -> None:
+        while True:
+            try:
+                self.query_one(StatusLine).show(await self._client.status())
+            except AssistantError:
+                pass
+            await asyncio.sleep(STATUS_SECONDS)
+
+    async def _on_event(self, event: events.Event) -> None:
+        if event.session_id and event.session_id != self._session_id and event.turn_id not in self._own:
+            return
+        transcript, status = self.query_one(Transcript), self.query_one(StatusLine)
+        match event:
+            case events.TurnStarted():
+                self._session_id = event.session_id
+                self._live_turn = event.turn_id
+                self._first_token, self._tokens = 0.0, 0
+                status.activity, status.speed = "thinking…", ""
+            case events.FinalTranscript():
+                if self.sub_title == "new conversation":
+                    self.sub_title = event.text.partition("\n")[0][:60]
+                if event.turn_id not in self._own:
+                    await transcript.add_user(event.text)
+            case events.PromptProgressed():
+                status.activity = f"reading the prompt: {event.done} of {event.total} tokens"
+            case events.ModelProgressed():
+                percent = f" {100 * event.done // event.total} %" if event.total else ""
+                status.activity = "" if event.phase == "ready" else f"model {event.model}: {event.phase}{percent}"
+            case events.TextDelta():
+                self._count_token()
+                status.activity = "answering"
+                await transcript.append(event.text)
+            case events.ToolCallStarted():
+                status.activity = f"running {event.tool}…"
+                if event.origin == "model":
+                    self._model_calls.add(event.call_id)
+            case events.ToolCallFinished() if event.call_id in self._model_calls:
+                await transcript.add_tool(event.tool, event.result, event.ok)
+            case events.TurnFinished():
+                self._live_turn = ""
+                status.activity = ""
+                await transcript.finish(event.reason, event.error)
+            case events.CommandFailed():
+                await transcript.add_notice(f"{event.error.message}\n{event.error.hint}".rstrip(), "error")
+            case events.TimerFired():
+                self.app.bell()
+                self.notify(event.name or "Your timer is done.", title="Timer", timeout=30)
+            case _:
+                pass
+
+    def _count_token(self) -> None:
+        now = time.monotonic()
+        if not self._tokens:
+            self._first_token = now
+        self._tokens += 1
+        if self._tokens > 2:
+            self.query_one(StatusLine).speed = f"{(self._tokens - 1) / (now - self._first_token):.1f} tokens/s"
