@@ -1,26 +1,33 @@
-"""The public API for plugin authors: everything that a plugin needs is imported from here."""
+"""The public API for plugin authors: everything that a plugin needs is imported from here.
 
-from . import events
-from .engines import (
-    STT_SAMPLE_RATE,
-    AudioChunk,
-    ChatRequest,
-    Delta,
-    Engine,
-    LanguageModel,
-    Message,
-    Segment,
-    SpeechToText,
-    TextToSpeech,
-    ToolCall,
-    ToolSchema,
-    Transcript,
-    Transcription,
-)
-from .errors import AssistantError, AudioError, ContextOverflow, EngineFailed, ModelError, PluginError, ToolError
-from .hookspecs import PluginContext, PluginSettings, ResourceProbe, Route, Session, Verdict, WakeWord, hookimpl
-from .intents import Intent, Range, Wildcard, Words
-from .tools import Tool
+A name is loaded when it is first used: ``assistant --help`` and ``assistant status`` need none of them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import events
+    from .engines import (
+        STT_SAMPLE_RATE,
+        AudioChunk,
+        ChatRequest,
+        Delta,
+        Engine,
+        LanguageModel,
+        Message,
+        Segment,
+        SpeechToText,
+        TextToSpeech,
+        ToolCall,
+        ToolSchema,
+        Transcript,
+        Transcription,
+    )
+    from .errors import AssistantError, AudioError, ContextOverflow, EngineFailed, ModelError, PluginError, ToolError
+    from .hookspecs import PluginContext, PluginSettings, ResourceProbe, Route, Session, Verdict, WakeWord, hookimpl
+    from .intents import Intent, Range, Wildcard, Words
+    from .tools import Tool
 
 __version__ = "0.1.0"
 
@@ -31,3 +38,22 @@ __all__ = [
     "Tool", "ToolCall", "ToolError", "ToolSchema", "Transcript", "Transcription", "Verdict", "WakeWord", "Wildcard",
     "Words", "events", "hookimpl",
 ]
+
+_HOMES = ("engines", "errors", "hookspecs", "intents", "tools")
+"""Modules that define what is named above."""
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name (PEP 562)."""
+    if name in __all__:
+        if name == "events":
+            return import_module(".events", __name__)
+        for home in _HOMES:
+            module = import_module(f".{home}", __name__)
+            if hasattr(module, name):
+                return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -11,7 +11,7 @@ from typing import Any
 from .engines import LanguageModel, SpeechToText, TextToSpeech
 from .errors import PluginError
 from .hookspecs import Route
-from .intents import Intent
+from .intents import Intent, check_intent
 from .tools import Tool
 
 LIMIT = 1000
@@ -83,6 +83,7 @@ def _intent(item: Any) -> str:
         return _wrong(item, "an Intent")
     if not item.sentences or type(item.sentences) is not tuple:
         return f"an intent for {item.tool!r} has no tuple of sentences"
+    check_intent(item)
     return ""
 
 

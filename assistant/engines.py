@@ -112,6 +112,8 @@ class Engine(ABC):
     """The lane it wants: ``gpu``, ``ane`` or ``cpu`` (a process each), or ``thread:<name>`` for a cheap engine."""
     default_model: str = ""
     """Which model it uses when none is configured (``starter``, ``hf:org/name`` or a folder); empty: it needs none."""
+    rank: int = 0
+    """Among the engines that can run here, ``engine = "auto"`` takes the highest rank."""
 
     def available(self) -> str:
         """Why this engine cannot run on this machine, as one sentence naming the remedy; empty if it can.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import time
@@ -21,8 +22,8 @@ from .engines import Engine
 from .errors import AssistantError, PluginError
 from .hookspecs import GROUP, PluginContext, PluginSettings
 from .intents import Intent
-from .observers import GuardedPublish, Observer
 from .lifespans import Lifespan
+from .observers import GuardedPublish, Observer
 from .paths import Paths
 from .tomlfile import convert, nearest
 from .tools import Tool
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 NAME = r"[a-z][a-z0-9_]*"
 """A plugin's name: it is a table of the configuration, a folder, a logger and a part of URLs and variables."""
+
+_SLOT = re.compile(r"\{(\w+)(?::(\w+))?\}")
+"""A slot in a template, and the argument that it is passed as if that has another name."""
 
 HOOKS = frozenset(name for name, spec in vars(hookspecs).items() if hasattr(spec, f"{GROUP}_spec"))
 """The names of all hooks."""
@@ -88,7 +92,8 @@ class Plugin:
 
     def claims(self) -> list[str]:
         """The names that no other plugin may take, for example ``tool:set_timer``."""
-        return [f"{engine.kind}:{engine.name}" for engine in self.engines] + [f"tool:{tool.name}" for tool in self.tools]
+        engines = [f"{engine.kind}:{engine.name}" for engine in self.engines]
+        return engines + [f"tool:{tool.name}" for tool in self.tools]
 
     def provides(self) -> tuple[str, ...]:
         """Everything that it contributes."""
@@ -119,7 +124,8 @@ class Loader:
             AssistantError: it cannot be loaded; call ``withdraw``.
         """
         if not re.fullmatch(NAME, plugin.name) or plugin.name == "disabled":
-            raise PluginError(f"{plugin.name!r} is no name for a plugin", hint=f"the name of an entry point is like {NAME}")
+            hint = f"the name of its entry point must match {NAME}"
+            raise PluginError(f"{plugin.name!r} is no name for a plugin", hint=hint)
         registered = guarded("the import", point.load)
         if registered is None:
             raise PluginError("the entry point names None", hint="it names a module or an object with hooks")
@@ -134,8 +140,8 @@ class Loader:
 
     def withdraw(self, plugin: Plugin) -> None:
         """Forget a plugin that could not be loaded."""
-        if self._manager.has_plugin(plugin.name):
-            self._manager.unregister(name=plugin.name)
+        if plugin.registered is not None and self._manager.is_registered(plugin.registered):
+            self._manager.unregister(plugin.registered)
         plugin.registered = None
         plugin.hooks = frozenset()
 
@@ -156,8 +162,10 @@ class Loader:
             if sum(found.plugin is registered for found in caller.get_hookimpls()) > 1:
                 raise PluginError(f"it implements {caller.name} twice", hint="return everything from one function")
         plugin.hooks = HOOKS & {caller.name for caller in callers}
+        if not plugin.hooks:
+            self.warnings.append((f"plugin {plugin.name!r} implements no hook", "mark its functions with @hookimpl"))
         for name in sorted(HOOKS - plugin.hooks):
-            if callable(getattr(registered, name, None)):
+            if callable(inspect.getattr_static(registered, name, None)):
                 self.warnings.append((f"plugin {plugin.name!r}: {name} is never called", "mark it with @hookimpl"))
 
     def _configure(self, plugin: Plugin, publish: GuardedPublish) -> None:
@@ -263,7 +271,9 @@ def check_intents(plugin: Plugin, tools: dict[str, Tool]) -> None:
             hint = f"did you mean {close}?" if close else "register the tool, or enable the plugin that has it"
             raise PluginError(f"register_intents: there is no tool {intent.tool!r}", hint=hint)
         known = tool.parameters.get("properties", {})
-        for name in (*intent.slots, *intent.arguments):
+        references = [_SLOT.finditer(sentence) for sentence in intent.sentences]
+        passed = dict.fromkeys(found[2] or found[1] for finder in references for found in finder)
+        for name in (*passed, *intent.arguments):
             if name not in known:
                 hint = f"it takes {', '.join(known) or 'no arguments'}"
                 raise PluginError(f"register_intents: the tool {intent.tool!r} has no argument {name!r}", hint=hint)

@@ -71,7 +71,7 @@ def _2_search(db: sqlite3.Connection) -> None:
     _run(
         db,
         """CREATE VIRTUAL TABLE messages_fts USING fts5 (
-            text, content='messages', content_rowid='id', tokenize='unicode61 remove_diacritics 2', prefix='2 3'
+            text, content='messages', content_rowid='id', tokenize='unicode61 remove_diacritics 2'
         )""",
         """CREATE TRIGGER messages_inserted AFTER INSERT ON messages BEGIN
             INSERT INTO messages_fts (rowid, text) VALUES (new.id, new.text);

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +56,9 @@ class Paths:
         usual = self.runtime / "daemon.sock"
         if len(os.fsencode(usual)) <= MAX_SOCKET_PATH:
             return usual
+        import hashlib
+        import tempfile
+
         digest = hashlib.sha256(os.fsencode(self.runtime)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"assistant-{os.getuid()}-{digest}" / "daemon.sock"
 

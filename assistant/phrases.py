@@ -5,26 +5,32 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import islice
 
-from hassil import parse_sentence
+from hassil.expression import Alternative, Expression, Group, ListReference, TextChunk
 from hassil.numbers import get_rbnf_engine
-from hassil.sample import sample_sentence
 
-from .intents import Intent, Range, Slot, Wildcard, Words
+from .intents import Intent, Range, Slot, Wildcard, Words, parse
 
-MAX_WORDINGS = 100
-"""How many ways to say one template are tried."""
+MAX_WORDINGS = 200
+"""How many ways to say one template are looked at."""
+
+MAX_FILLINGS = 100
+"""How many combinations of values a wording with several slots gets; one with a single slot gets them all."""
 
 MAX_NUMBER = 60
 """The highest number of a range that is spelled out, unless the range begins above it."""
 
-_PLACE = re.compile(r"\{(\w+)\}")
+_SLOT = re.compile(r"\{(\w+)\}")
 
 
 def sample(intents: Sequence[Intent], limit: int) -> tuple[str, ...]:
     """At most ``limit`` different sentences, every template getting its turn until it has no more to say."""
-    sources = [_sentences(template, intent) for intent in intents for template in intent.sentences]
+    sources: list[Iterator[str]] = []
+    for intent in intents:
+        said = {name: _said(slot, intent.language) for name, slot in intent.slots.items()}
+        sources.extend(_sentences(template, intent.slots, said) for template in intent.sentences)
     found: dict[str, None] = {}
     while sources and len(found) < limit:
         for source in list(sources):
@@ -36,31 +42,55 @@ def sample(intents: Sequence[Intent], limit: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _sentences(template: str, intent: Intent) -> Iterator[str]:
-    """Sentences of one template: all slot values with its first wording, then with the next."""
-    sentence = parse_sentence(template)
-    if any(isinstance(intent.slots[name], Wildcard) for name in sentence.list_names()):
+def _sentences(template: str, slots: dict[str, Slot], said: dict[str, list[str]]) -> Iterator[str]:
+    """Sentences of one template, the plainest wording first."""
+    if any(isinstance(slot, Wildcard) and f"{{{name}}}" in template for name, slot in slots.items()):
         return
-    said = {name: _said(slot, intent.language) for name, slot in intent.slots.items()}
-    for wording in islice(sample_sentence(sentence, expand_lists=False), MAX_WORDINGS):
-        names = _PLACE.findall(wording)
-        for choice in _spread([len(said[name]) for name in names]):
-            words = iter([said[name][index] for name, index in zip(names, choice, strict=True)])
-            yield " ".join(_PLACE.sub(lambda _, words=words: next(words), wording).split())  # type: ignore[misc]
+    for _, wording in sorted(_wordings(parse(template).expression), key=lambda it: it[0]):
+        parts = _SLOT.split(wording)
+        sizes = [len(said[name]) for name in parts[1::2]]
+        for choice in islice(_spread(sizes), MAX_FILLINGS if len(sizes) > 1 else None):
+            filled = list(parts)
+            filled[1::2] = [said[name][index] for name, index in zip(parts[1::2], choice, strict=True)]
+            yield " ".join("".join(filled).split())
+
+
+def _wordings(expression: Expression) -> list[tuple[int, str]]:
+    """Ways to say it with their slots left open, and how far each strays from the first of the alternatives.
+
+    What is optional is better left out, so the plainest way strays by nothing.
+    """
+    if isinstance(expression, TextChunk):
+        return [(0, expression.original_text)]
+    if isinstance(expression, ListReference):
+        return [(0, f"{{{expression.list_name}}}")]
+    if isinstance(expression, Alternative):
+        items = expression.items[-1:] + expression.items[:-1] if expression.is_optional else expression.items
+        ways = [(far + index, text) for index, item in enumerate(items) for far, text in _wordings(item)]
+        return sorted(ways, key=lambda it: it[0])[:MAX_WORDINGS]
+    ways = [(0, "")]
+    for item in expression.items if isinstance(expression, Group) else ():
+        tails = _wordings(item)
+        together = [(far + more, text + tail) for far, text in ways for more, tail in tails]
+        ways = sorted(together, key=lambda it: it[0])[:MAX_WORDINGS]
+    return ways
 
 
 def _said(slot: Slot, language: str) -> list[str]:
+    """The ways to say a slot; none for a wildcard."""
     if isinstance(slot, Words):
         return list(slot.values)
     if isinstance(slot, Range):
         last = min(slot.last, max(MAX_NUMBER, slot.first))
-        return [_spelled(number, language) for number in range(slot.first, last + 1)]
+        return [spelled(number, language).replace("-", " ") for number in range(slot.first, last + 1)]
     return []
 
 
-def _spelled(number: int, language: str) -> str:
+@cache
+def spelled(number: int, language: str) -> str:
+    """A number in words, or in digits where the language has none here."""
     try:
-        return str(get_rbnf_engine(language).format_number(number).text).replace("-", " ")
+        return str(get_rbnf_engine(language).format_number(number).text)
     except ValueError:
         return str(number)
 

@@ -22,7 +22,7 @@ from .events import Event, PluginFailed
 from .hookspecs import GROUP, PluginSettings, ResourceProbe, Route, Session, Verdict, WakeWord
 from .intents import Intent
 from .lifespans import SECONDS, Lifespan
-from .loading import Loader, Plugin, check_intents, guarded, line, log, timed
+from .loading import Loader, Plugin, check_intents, line, log, timed
 from .observers import GuardedPublish, Observer
 from .paths import Paths
 from .tomlfile import nearest
@@ -89,7 +89,7 @@ class PluginHost:
             self._withdraw(plugin, error)
 
     def _load_intents(self) -> None:
-        """Collect intents. Failing one plugin can take the tool of another's intent away, so repeat until all is well."""
+        """Collect intents; failing a plugin can take away the tool of another's intent, so repeat until all is well."""
         for plugin in self._loaded("register_intents"):
             try:
                 timed(plugin, lambda plugin=plugin: self._loader.collect(plugin, "register_intents"))  # type: ignore[misc]
@@ -112,9 +112,7 @@ class PluginHost:
         self._loader.withdraw(plugin)
 
     def _problem(self, what: str, hint: str) -> None:
-        text = f"{what} ({hint})"
-        self.problems.append(text)
-        log.warning("%s", text)
+        self.problems.append(f"{what} ({hint})")
 
     def _check_names(self, names: list[str]) -> None:
         if not names:

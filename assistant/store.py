@@ -51,6 +51,7 @@ SNIPPET_CHARACTERS = 40
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
+    "PRAGMA wal_autocheckpoint = 256",
     "PRAGMA checkpoint_fullfsync = ON",
     "PRAGMA foreign_keys = ON",
     "PRAGMA secure_delete = ON",
@@ -159,7 +160,7 @@ class Store:
             db.execute("DELETE FROM sessions WHERE id = ?", (self._resolve(db, session_id),))
         with suppress(sqlite3.Error):
             db.execute("INSERT INTO messages_fts (messages_fts) VALUES ('optimize')")
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        _shrink(db)
 
     def begin_turn(self, session_id: str, turn_id: str, source: TurnSource) -> None:
         """Note that a turn runs.
@@ -295,9 +296,11 @@ class Store:
             try:
                 yield db
                 db.execute("COMMIT")
-            except BaseException:
+            except BaseException as problem:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
+                if getattr(problem, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+                    _shrink(db)
                 raise
 
     @contextmanager
@@ -340,6 +343,12 @@ def _new_id() -> str:
 def _text(text: str) -> str:
     """The text with ``?`` for each lone surrogate, which UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _shrink(db: sqlite3.Connection) -> None:
+    """Move what the write-ahead log holds into the file and empty the log; room that is needed when a disk is full."""
+    with suppress(sqlite3.Error):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _bounded(number: int) -> int:

@@ -43,12 +43,13 @@ class Source:
         """The variable, or the file and line, that this key (or else the innermost table around it) comes from."""
         if name := self.variable(key):
             return name
-        if self.file is None:
-            return "configuration"
         for length in range(len(key), 0, -1):
             if number := line_of(self.text, key[:length]):
                 return f"{self.file}, line {number}"
-        return str(self.file)
+            for inner, (name, _) in self.environment.items():
+                if inner[:length] == key[:length]:
+                    return name
+        return str(self.file or "configuration")
 
 
 def read(file: Path) -> tuple[dict[str, Any], Source]:
@@ -220,7 +221,8 @@ def _hint_for_unknown(key: Key, kind: type, source: Source, prefix: Key) -> str:
     names = fields_of(_type_at(kind, tuple(parents)))
     if close := nearest(name, names):
         better = (*prefix, *parents, close)
-        return f"did you mean {variable_name(better) if source.variable(prefix + key) else label(better)}?"
+        by_variable = len(better) > 1 and source.variable(prefix + key)
+        return f"did you mean {variable_name(better) if by_variable else label(better)}?"
     elsewhere = [label((*prefix, table, name)) for table, inner in fields_of(kind).items() if name in fields_of(inner)]
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere)}?"
@@ -239,7 +241,7 @@ def _hint_for_value(what: str, kind: Any) -> tuple[str, str]:
         return f"expected one of {listed}", f"did you mean {json.dumps(close)}?" if close else "choose one of them"
     what = what.replace("`object`", "a table").replace("`array`", "a list")
     what = what[:1].lower() + what[1:]
-    if "`str`" in what and "matching" not in what:
+    if what.startswith("expected `str`, got"):
         return what, "put the value in quotes"
     if "a list" in what:
         return what, 'write it like ["one", "two"]'

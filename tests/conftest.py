@@ -1,8 +1,10 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests; the larger ones are in ``homes`` and ``model_fixtures``."""
 
 from __future__ import annotations
 
 import pytest
+
+pytest_plugins = ["homes"]
 
 
 @pytest.fixture

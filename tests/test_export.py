@@ -91,7 +91,8 @@ def test_json_decodes_to_the_same_conversation() -> None:
     whole = conversation(user("ünïcode 👍"), answer("x", tool_calls=(timer(),), error=error, state="failed"))
     text = to_json(whole)
     assert msgspec.json.decode(text, type=Conversation) == whole
-    assert text.startswith('{\n  "session": {') and text.endswith("}\n")
+    assert text.startswith('{\n  "session": {')
+    assert text.endswith("}\n")
     assert "ünïcode 👍" in text
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from assistant.errors import StoreError
-from assistant.migrations import MIGRATIONS, migrate
+from assistant.migrations import MIGRATIONS, Migration, migrate
 from assistant.store import Store
 
 
@@ -83,20 +85,35 @@ def test_a_step_that_fails_leaves_the_file_as_it_was_before_it(db: sqlite3.Conne
     assert not db.in_transaction
 
 
-def test_a_step_that_another_process_has_run_meanwhile_is_not_repeated(db: sqlite3.Connection, path: Path) -> None:
-    ran: list[int] = []
+def test_a_step_that_another_process_runs_meanwhile_is_not_repeated(path: Path) -> None:
+    inside, waiting = threading.Event(), threading.Event()
+    ran: list[str] = []
 
-    def first(db: sqlite3.Connection) -> None:
-        ran.append(1)
+    def step(db: sqlite3.Connection) -> None:
+        ran.append(threading.current_thread().name)
+        inside.set()
+        assert waiting.wait(30)
 
-    def second(db: sqlite3.Connection) -> None:
-        ran.append(2)
+    def late() -> None:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as db:
+            assert version(db) == 0
+            db.set_trace_callback(lambda sql: waiting.set() if sql.startswith("BEGIN") else None)
+            migrate(db, path, [step])
 
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        migrate(other, path, [first])
-        migrate(db, path, [first, second])
-        migrate(other, path, [first, second])
-    assert ran == [1, 2]
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL").fetchall()
+        with ThreadPoolExecutor(2) as threads:
+            first = threads.submit(_migrate_alone, path, step)
+            assert inside.wait(30)
+            second = threads.submit(late)
+            assert (first.result(), second.result()) == (1, None)
+        assert version(db) == 1
+    assert len(ran) == 1
+
+
+def _migrate_alone(path: Path, step: Migration) -> int:
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        return migrate(db, path, [step])
 
 
 def test_a_file_from_a_newer_version_is_refused_and_left_alone(db: sqlite3.Connection, path: Path) -> None:
@@ -104,5 +121,6 @@ def test_a_file_from_a_newer_version_is_refused_and_left_alone(db: sqlite3.Conne
     db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     with pytest.raises(StoreError, match=f"version {len(MIGRATIONS) + 1}") as caught:
         migrate(db, path)
-    assert str(path) in caught.value.hint and "upgrade" in caught.value.hint
+    assert str(path) in caught.value.hint
+    assert "upgrade" in caught.value.hint
     assert schema(db) == [("table", "future")]

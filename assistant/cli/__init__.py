@@ -26,7 +26,8 @@ def run(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; only what nobody expected is raised."""
     import click
 
-    from ..errors import AssistantError
+    from assistant.errors import AssistantError
+
     from . import failures
     from .app import cli
 

@@ -79,9 +79,17 @@ class LazyGroup(NearestGroup):
                 formatter.write_dl([(name, short) for name, (_, short) in section.items()], col_max=12)
 
 
+def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from assistant import __version__
+
+        click.echo(f"assistant {__version__}")
+        context.exit()
+
+
 @click.group(cls=LazyGroup, invoke_without_command=True, epilog=EPILOG, context_settings=SETTINGS)
 @click.option("--session", "session_id", metavar="ID", default="", help="Open the chat on this conversation.")
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=lambda *a: _version(*a),
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version,
               help="Show the version.")  # fmt: skip
 @click.pass_context
 def cli(context: click.Context, session_id: str) -> int:
@@ -93,7 +101,8 @@ def cli(context: click.Context, session_id: str) -> int:
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
         click.echo(context.get_help())
         return 0
-    from .. import paths
+    from assistant import paths
+
     from .connect import ensure
 
     folders = paths.find()
@@ -103,16 +112,8 @@ def cli(context: click.Context, session_id: str) -> int:
     return 0
 
 
-def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
-        from .. import __version__
-
-        click.echo(f"assistant {__version__}")
-        context.exit()
-
-
 def _plugin_command(name: str) -> click.Command | None:
-    from .. import config, paths
+    from assistant import config, paths
 
     plugins: Any = import_module("assistant.plugins")
     folders = paths.find()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -10,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DaemonError
-from ..paths import Paths
+from assistant.errors import DaemonError
+from assistant.paths import Paths
+
 from . import probe, render
 
 if TYPE_CHECKING:
-    from ..client import Client
+    from assistant.client import Client
 
 START_SECONDS = 60.0
 """How long a daemon may take until it answers."""
@@ -30,7 +32,7 @@ DAEMON = (sys.executable, "-P", "-m", "assistant", "up", "--foreground")
 def client(paths: Paths, *, quiet: bool = True) -> Client:
     """A client of the running daemon, which is started first if it is down."""
     ensure(paths, quiet=quiet)
-    from ..client import Client
+    from assistant.client import Client
 
     return Client(paths.socket)
 
@@ -72,8 +74,7 @@ def _await(paths: Paths, child: subprocess.Popen[bytes], before: int, seconds: f
         if probe.answers(paths.socket):
             _let_go(child)
             return
-        status = child.poll()
-        if status:
+        if child.poll() and not _is_owned(paths.lock):
             raise DaemonError(
                 f"the assistant did not start{_because(paths.log, before)}", hint="assistant logs; assistant doctor"
             )
@@ -82,6 +83,18 @@ def _await(paths: Paths, child: subprocess.Popen[bytes], before: int, seconds: f
     raise DaemonError(
         f"the assistant did not answer within {seconds:.0f} s{_because(paths.log, before)}", hint="assistant logs -f"
     )
+
+
+def _is_owned(lock: Path) -> bool:
+    """Whether some daemon holds the lock: one that was started at the same moment and won."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
 
 
 def _let_go(child: subprocess.Popen[bytes]) -> None:
@@ -94,7 +107,7 @@ def _because(log: Path, before: int) -> str:
     from .logs import tail
 
     lines = tail(log, LAST_LINES, since=before)
-    return ":\n" + "\n".join(f"  {line}" for line in lines) if lines else "; its log is empty"
+    return ":\n" + "\n".join(f"  {line}" for line in lines) if lines else "; its log says nothing"
 
 
 def _length(path: Path) -> int:

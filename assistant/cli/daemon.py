@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import DaemonAlreadyRunning, DaemonError
-from ..paths import Paths, find
+from assistant.errors import DaemonError
+from assistant.paths import Paths, find
+
 from . import probe, render
 
 if TYPE_CHECKING:
-    from ..wire import Status
+    from assistant.wire import Status
 
 STOP_SECONDS = 30.0
 """How long a daemon may take to go down in good order."""
@@ -21,10 +22,15 @@ STOP_SECONDS = 30.0
 @click.command("up")
 @click.option("--foreground", is_flag=True, help="Stay here and log to standard error; Ctrl-C stops it.")
 def up(foreground: bool) -> int:
-    """Start the daemon; nothing happens if it runs."""
+    """Start the daemon; nothing happens if it runs.
+
+    In the foreground a daemon that runs already is a refusal: exit status 2.
+    """
     paths = find()
     if foreground:
-        return _foreground(paths)
+        from assistant.daemon import run
+
+        return run(paths)
     from .connect import ensure
 
     started = ensure(paths, quiet=False)
@@ -42,7 +48,7 @@ def down() -> int:
         return 0
     import anyio
 
-    from ..client import Client
+    from assistant.client import Client
 
     pid = read_status(paths).pid
     anyio.run(Client(paths.socket).stop)
@@ -72,7 +78,7 @@ def read_status(paths: Paths) -> Status:
     """
     import msgspec
 
-    from ..wire import Status
+    from assistant.wire import Status
 
     try:
         return msgspec.json.decode(probe.get(paths.socket, "/api/status"), type=Status)
@@ -117,16 +123,6 @@ def _total_rss(status: Status) -> int:
 def _plugins(status: Status) -> str:
     loaded = f"{status.plugins_loaded} loaded"
     return f"{loaded}, {status.plugins_failed} failed: assistant plugins list" if status.plugins_failed else loaded
-
-
-def _foreground(paths: Paths) -> int:
-    from ..daemon import run
-
-    try:
-        return run(paths)
-    except DaemonAlreadyRunning as error:
-        render.out(error.message)
-        return 0
 
 
 def _await_end(paths: Paths, pid: int) -> None:

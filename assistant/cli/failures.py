@@ -8,13 +8,13 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from .. import errors
-from ..errors import AssistantError
+from assistant import errors
+from assistant.errors import AssistantError
 
 if TYPE_CHECKING:
     import click
 
-    from ..events import ErrorInfo
+    from assistant.events import ErrorInfo
 
 FAILED = 1
 """Something broke; the same request may work later."""
@@ -23,19 +23,19 @@ REFUSED = 2
 INTERRUPTED = 130
 """Ended by Ctrl-C: 128 + SIGINT, as a shell counts."""
 
-BROKEN = frozenset(
+REFUSALS = frozenset(
     kind.code
     for kind in (
-        AssistantError, errors.PluginError, errors.DaemonError, errors.LaneError, errors.EngineFailed,
-        errors.LaneQuarantined, errors.ModelError, errors.StoreError,
+        errors.ConfigError, errors.EngineNotFound, errors.ModelNotFound, errors.ContextOverflow,
+        errors.SessionNotFound, errors.AudioError, errors.PromptError, errors.ToolError, errors.DaemonAlreadyRunning,
     )
 )  # fmt: skip
-"""Codes of errors that are permanent and yet no fault of the request."""
+"""Codes of errors that are the request's own; every other one means that something broke."""
 
 
 def status_of(code: str, *, permanent: bool) -> int:
     """The exit status for an error with this wire code."""
-    return REFUSED if permanent and code not in BROKEN else FAILED
+    return REFUSED if permanent and code in REFUSALS else FAILED
 
 
 def from_info(info: ErrorInfo) -> AssistantError:

@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import click
 
-from ..errors import DaemonError
+from assistant.errors import DaemonError
+
 from . import render
 
 BLOCK = 1 << 16
@@ -23,7 +24,7 @@ POLL_SECONDS = 0.2
               help="How many lines to begin with.")  # fmt: skip
 def logs(follow: bool, count: int) -> None:
     """Show the end of the daemon's log."""
-    from ..paths import find
+    from assistant.paths import find
 
     log = find().log
     if not follow and not log.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from ..errors import DaemonError, DaemonUnreachable
+from assistant.errors import DaemonError, DaemonUnreachable
 
 ANSWER_SECONDS = 5.0
 """A daemon that needs longer for its status hangs."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from ..events import ModelProgressed
+from assistant.events import ModelProgressed
+
 from . import render
 from .output import StatusLine
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from ..errors import PromptError
+from assistant.errors import PromptError
+
 from . import render
 
 LIMIT = 1 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 from dataclasses import dataclass
@@ -10,14 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-from .. import events
-from ..errors import DaemonError, DaemonUnreachable
-from ..events import Event
-from ..wire import Cancel, EndAudio, Listen, Say
+from assistant import events
+from assistant.errors import DaemonError, DaemonUnreachable
+from assistant.events import Event
+from assistant.wire import Cancel, EndAudio, Listen, Say
+
 from .failures import FAILED, INTERRUPTED, from_info, status_of
 
 if TYPE_CHECKING:
-    from ..client import Client, Connection
+    from assistant.client import Client, Connection
 
 GRACE_SECONDS = 5.0
 """How long a cancelled turn may take to say that it has ended."""
@@ -33,6 +35,9 @@ class View(Protocol):
 
     def cancelling(self) -> None:
         """The user pressed Ctrl-C."""
+
+    async def end(self) -> None:
+        """Nothing more comes, whether or not the turn has ended."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Follower:
         self._session = ""
         self._known = anyio.Event()
         self._scope = anyio.CancelScope()
+        self._stopping = False
         self.interrupted = False
         self.finished: events.TurnFinished | None = None
 
@@ -86,14 +92,17 @@ class Follower:
                         if self.finished is not None:
                             break
                 tasks.cancel_scope.cancel()
+        await self._view.end()
         if self.finished is None and not self.interrupted:
-            raise DaemonUnreachable("the daemon went away in the middle of the answer", hint="assistant logs; ask again")
+            what = "was stopped" if self._stopping else "went away"
+            raise DaemonUnreachable(f"the daemon {what} in the middle of the answer", hint="assistant logs; ask again")
 
     async def _read(self, send: MemoryObjectSendStream[Event]) -> None:
         """Take everything at once, so that a reader of ours who is slow never makes the daemon drop us."""
         async with send:
-            async for event in self._connection:
-                send.send_nowait(event)
+            with contextlib.suppress(DaemonUnreachable):
+                async for event in self._connection:
+                    send.send_nowait(event)
 
     async def _take(self, event: Event) -> None:
         if event.turn_id not in ("", self._turn_id):
@@ -106,6 +115,7 @@ class Follower:
             raise from_info(event.error)
         if isinstance(event, events.SubscriberLagged):
             raise DaemonError(f"{event.missed} events were lost: this process could not keep up", hint="ask again")
+        self._stopping = self._stopping or isinstance(event, events.DaemonStopping)
         if isinstance(event, events.TurnFinished):
             self.finished = event
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .. import events
-from ..events import Event
+from assistant import events
+from assistant.events import Event
+
 from . import failures
 from .output import Output, StatusLine
 from .progress import ModelProgress
@@ -25,17 +26,22 @@ class JsonView:
     def cancelling(self) -> None:
         """Nothing: the events tell."""
 
+    async def end(self) -> None:
+        """Nothing: every event is a whole line."""
+
 
 class TextView:
     """The answer on standard output; everything else on standard error, and only for a person."""
 
-    def __init__(self, *, stream: bool = True, quiet: bool = False) -> None:
+    def __init__(self, *, stream: bool = True, quiet: bool = False, spoken: bool = False) -> None:
         self._output = Output()
         self._stream = stream
+        self._spoken = spoken
         self._line = StatusLine(quiet=quiet)
         self._progress = ModelProgress(self._line, quiet=quiet)
         self._last = ""
         """The end of what was written of the answer."""
+        self._cancelling = False
 
     async def show(self, event: Event) -> None:
         """Show the event, or keep silent about it."""
@@ -51,10 +57,9 @@ class TextView:
                 self._line.show("thinking…")
             case events.PromptProgressed(done=done, total=total) if not self._last:
                 self._line.show(f"reading the prompt  {done} of {total} tokens")
-            case events.FinalTranscript(text=text) if self._heard:
+            case events.FinalTranscript(text=text) if self._spoken:
                 self._line.note(f"» {text}")
             case events.PartialTranscript(text=text):
-                self._heard = True
                 self._line.show(f"» {text}")
             case events.ToolCallStarted():
                 await self._break()
@@ -65,7 +70,14 @@ class TextView:
 
     def cancelling(self) -> None:
         """Tell the person that the first Ctrl-C was noticed."""
+        self._cancelling = True
         self._line.show("cancelling… (Ctrl-C again leaves at once)")
+
+    async def end(self) -> None:
+        """End the last line of the answer."""
+        if self._last and not self._last.endswith("\n"):
+            await self._write("\n")
+        self._line.clear()
 
     async def _write(self, text: str) -> None:
         if text:
@@ -81,12 +93,11 @@ class TextView:
     async def _finish(self, event: events.TurnFinished) -> None:
         if not self._last and event.text and event.reason != "failed":
             await self._write(event.text)
-        if self._last and not self._last.endswith("\n"):
-            await self._write("\n")
-        self._line.clear()
+        await self.end()
         if event.error is not None:
-            error = failures.from_info(event.error)
-            failures.say(error.message, error.hint)
+            failures.say(event.error.message, event.error.hint)
+        elif event.reason != "complete" and not self._cancelling:
+            failures.say("the answer was cancelled", "another question in the same conversation does that")
 
 
 def call_text(event: events.ToolCallStarted) -> str:

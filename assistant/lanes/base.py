@@ -10,8 +10,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
-from ..engines import LaneObject
-from ..wire import LaneInfo
+from assistant.engines import LaneObject
+from assistant.wire import LaneInfo
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")

@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import BinaryIO
 
 import psutil
@@ -37,11 +38,8 @@ class Wire:
     def send(self, message: FromLane) -> None:
         """Write one message; a host that is gone is no error here, the reader sees it."""
         data = frame(message)
-        with self._lock:
-            try:
-                self._socket.sendall(data)
-            except OSError:
-                return
+        with self._lock, suppress(OSError):
+            self._socket.sendall(data)
 
     def receive(self) -> ToLane | None:
         """The next message; None when the host is gone."""
@@ -55,11 +53,11 @@ class Wire:
 
 def _read(wire: Wire, scheduler: Scheduler) -> None:
     try:
-        while message := wire.receive():
-            scheduler.inbox.put(message)
-    except OSError:
-        pass
-    scheduler.inbox.put(Close())
+        with suppress(OSError):
+            while message := wire.receive():
+                scheduler.inbox.put(message)
+    finally:
+        scheduler.inbox.put(Close())
     time.sleep(ORPHAN_SECONDS)
     os._exit(1)
 

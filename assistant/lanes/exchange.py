@@ -13,9 +13,10 @@ from typing import Any
 
 import anyio
 
-from .. import events
-from ..engines import LaneObject
-from ..errors import AssistantError, EngineCrashed, EngineFailed, EngineNotFound, LaneError, from_code
+from assistant import events
+from assistant.engines import LaneObject
+from assistant.errors import AssistantError, EngineCrashed, EngineFailed, EngineNotFound, LaneError, from_code
+
 from .base import Handle, Lane, Loadable, Priority, R, Ts
 from .jobs import WINDOW, Chore, Items, Pending, Reply
 from .messages import Call, Cancel, Done, Failed, Finished, FromLane, Item, Load, More, Stream, ToLane, Unload
@@ -63,14 +64,14 @@ class MessageLane(Lane):
     async def add(self, key: str, engine: Loadable, model: Path | None) -> None:
         """Load an engine under ``key``; nothing happens if that key is loaded."""
         if key not in self._loaded and key not in self._loading:
+            body = self._write((engine, model))
             await self._up()
-        if key in self._loaded:
-            return
-        chore = self._loading.get(key) or self._begin_load(key, engine, model)
-        await asyncio.shield(chore.future)
+            if key not in self._loaded and key not in self._loading:
+                self._begin_load(key, engine, model, body)
+        if chore := self._loading.get(key):
+            await asyncio.shield(chore.future)
 
-    def _begin_load(self, key: str, engine: Loadable, model: Path | None) -> Chore:
-        body = self._write((engine, model))
+    def _begin_load(self, key: str, engine: Loadable, model: Path | None, body: Any) -> None:
         started = time.monotonic()
 
         def settle(error: AssistantError | None) -> None:
@@ -87,7 +88,6 @@ class MessageLane(Lane):
         self._loading[key] = chore
         number = self._enter(chore)
         self._send(Load(number, Priority.CONVERSATION, key, body))
-        return chore
 
     async def remove(self, key: str) -> None:
         """Close an engine; the last one ends the process or thread."""
@@ -108,8 +108,10 @@ class MessageLane(Lane):
             await self._retired()
 
     def _rest(self) -> bool:
+        """Retire if nothing is held, coming or lost; handles of what was held are dead then."""
         idle = not (self._wanted or self._loaded or self._loading)
         if idle:
+            self._generation += 1
             self._retire()
         return idle
 
@@ -207,7 +209,8 @@ class MessageLane(Lane):
         try:
             return self._pack(body)
         except Exception as error:
-            raise LaneError(f"this cannot be sent to lane {self.name!r}: {error}", hint="arguments and engines are pickled") from error
+            message = f"this cannot be sent to lane {self.name!r}: {error}"
+            raise LaneError(message, hint="engines, methods and arguments are pickled") from error
 
     def _read(self, body: Any) -> Any:
         try:
@@ -235,11 +238,11 @@ class MessageLane(Lane):
     def _error(self, message: Failed) -> AssistantError:
         try:
             error = self._unpack(message.body)
+            if isinstance(error, AssistantError):
+                return error
+            return from_code(message.code, message.message, message.hint)
         except Exception:
-            error = None
-        if isinstance(error, AssistantError):
-            return error
-        return from_code(message.code, message.message, message.hint)
+            return LaneError(message.message, hint=message.hint)
 
     def _lose(self, error: Callable[[str], AssistantError]) -> None:
         """Everything that the process or thread held is gone; ``error`` is told the engine of each job."""
@@ -248,10 +251,6 @@ class MessageLane(Lane):
         pending, self._pending = self._pending, {}
         for job in pending.values():
             job.end(error(job.key))
-
-    @property
-    def _working(self) -> bool:
-        return bool(self._pending)
 
 
 def _reference(target: str | Handle) -> str | int:

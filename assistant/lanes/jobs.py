@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
-from ..errors import AssistantError
+from assistant.errors import AssistantError, LaneError
 
 WINDOW = 64
 """Items that a stream may run ahead of its consumer."""
@@ -45,12 +45,10 @@ class Reply:
             self.future.set_result(body)
 
     def end(self, error: AssistantError | None) -> None:
-        """The job failed; without an error, it was dropped because nobody waits any more."""
+        """The job failed, or was dropped."""
         if not self.future.done():
-            if error is None:
-                self.future.cancel()
-            else:
-                self.future.set_exception(error)
+            self.future.set_exception(error or LaneError("the work was dropped"))
+            self.future.exception()
 
 
 class Chore(Reply):

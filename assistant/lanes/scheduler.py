@@ -16,9 +16,25 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from ..errors import AssistantError, EngineFailed
+from assistant.errors import AssistantError, EngineFailed
+
 from .base import Loadable
-from .messages import Call, Cancel, Close, Done, Failed, Finished, FromLane, Item, Load, More, Start, Stream, ToLane, Unload
+from .messages import (
+    Call,
+    Cancel,
+    Close,
+    Done,
+    Failed,
+    Finished,
+    FromLane,
+    Item,
+    Load,
+    More,
+    Start,
+    Stream,
+    ToLane,
+    Unload,
+)
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +142,7 @@ class Scheduler:
             return
         job.queued = False
         self.step = Step(time.monotonic(), job.key, isinstance(job.message, Load))
+        answer: FromLane
         try:
             answer = self._work(job)
         except (Exception, SystemExit) as error:
@@ -168,13 +185,9 @@ class Scheduler:
 
     def _bound(self, target: str | int, body: Any) -> Callable[[], Any]:
         method, args = self._unpack(body)
-        held: object
-        if isinstance(target, str):
-            held = self._engines.get(target, _END)
-        else:
-            held = self._handles.get(target, ("", _END))[1]
+        held = self._engines.get(target, _END) if isinstance(target, str) else self._handles.get(target, ("", _END))[1]
         if held is _END:
-            raise EngineFailed(f"nothing is loaded or open as {target!r}", hint="it was removed or released; open it again")
+            raise EngineFailed(f"nothing is loaded or open as {target!r}", hint="it was removed or released meanwhile")
         name = getattr(method, "__name__", "")
         if any(vars(kind).get(name) is method for kind in type(held).__mro__):
             return partial(getattr(held, name), *args)
@@ -189,7 +202,7 @@ class Scheduler:
         self._send(Finished(number))
 
     def _unload(self, message: Unload) -> None:
-        gone = EngineFailed(f"engine {message.key!r} was unloaded during the work", hint="try again; it loads when needed")
+        gone = EngineFailed(f"engine {message.key!r} was unloaded during the work", hint="try again")
         for number, job in list(self._jobs.items()):
             if job.key == message.key:
                 del self._jobs[number]

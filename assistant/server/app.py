@@ -7,8 +7,9 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from .. import __version__
-from ..services import Services
+from assistant import __version__
+from assistant.services import Services
+
 from . import auth, failures, routes
 from .websocket import STALL_SECONDS, events_route
 

@@ -7,23 +7,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request, Response
-from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap, Scope
 
-from ..errors import AssistantError, EngineNotFound, ModelNotFound, SessionNotFound
-from ..events import ErrorInfo
-from ..wire import ErrorBody
+from assistant.errors import AssistantError, EngineNotFound, ModelNotFound, SessionNotFound
+from assistant.events import ErrorInfo
+from assistant.wire import ErrorBody
 
 log = logging.getLogger(__name__)
 
-BAD_REQUEST = "request"
-"""The code of a request that is malformed, whatever it asks for."""
 INTERNAL = ErrorInfo(
     code="internal", message="the daemon hit a bug of its own", hint="`assistant logs` has the details", permanent=False
 )
 
 AnyRequest = Request[Any, Any, Any]
+
+
+class RequestError(AssistantError):
+    """A request or a command is malformed, whatever it asks for."""
+
+    code = "request"
 
 
 def info(error: AssistantError) -> ErrorInfo:
@@ -40,9 +43,9 @@ def status_of(error: AssistantError) -> int:
 
 async def log_unexpected(problem: Exception, scope: Scope) -> None:
     """Write a bug's traceback to the log; called for every exception."""
-    if not isinstance(problem, AssistantError | HTTPException):
-        log.error("%s %s failed", "WebSocket" if scope["type"] is ScopeType.WEBSOCKET else scope.get("method"),
-                  scope["path"], exc_info=problem)
+    if isinstance(problem, AssistantError) or (isinstance(problem, HTTPException) and problem.status_code < 500):
+        return
+    log.error("%s %s failed", scope.get("method", "WebSocket"), scope["path"], exc_info=problem)
 
 
 def _answer(error: ErrorInfo, status: int, headers: Mapping[str, str] | None = None) -> Response[ErrorBody]:
@@ -56,7 +59,7 @@ def _on_assistant_error(_: AnyRequest, problem: AssistantError) -> Response[Erro
 def _on_http_error(_: AnyRequest, problem: HTTPException) -> Response[ErrorBody]:
     if problem.status_code >= 500:
         return _answer(INTERNAL, problem.status_code)
-    return _answer(ErrorInfo(code=BAD_REQUEST, message=_describe(problem)), problem.status_code, problem.headers)
+    return _answer(ErrorInfo(code=RequestError.code, message=_describe(problem)), problem.status_code, problem.headers)
 
 
 def _on_bug(request: AnyRequest, problem: Exception) -> Response[ErrorBody]:

@@ -11,16 +11,17 @@ from litestar import Request, Response, delete, get, patch, post, route
 from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery, QueryParameter, RawBody, SkipValidation
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, RawBody, SkipValidation
 from litestar.types import ASGIApp
 
-from .. import status
-from ..engines import Transcript
-from ..errors import PromptError
-from ..services import Services
-from ..speech import transcribe
-from ..store import STORE, Store
-from ..wire import Conversation, ModelInfo, PluginInfo, SearchHit, SessionInfo, Status
+from assistant import status
+from assistant.engines import Transcript
+from assistant.errors import PromptError
+from assistant.services import Services
+from assistant.speech import transcribe
+from assistant.store import STORE, Store
+from assistant.wire import Conversation, ModelInfo, PluginInfo, SearchHit, SessionInfo, Status
+
 from .speaking import SpokenAnswer
 
 MAX_AUDIO_BYTES = 512 << 20
@@ -84,7 +85,7 @@ async def list_sessions(services: Parts, limit: Limit = 50, offset: Offset = 0) 
 
 
 @post("/api/sessions")
-async def create_session(services: Parts, data: NewSession) -> SessionInfo:
+async def create_session(services: Parts, data: JSONBody[NewSession]) -> SessionInfo:
     """Begin a conversation."""
     return await services.db.call(STORE, Store.create_session, data.channel, data.title)
 
@@ -98,7 +99,7 @@ async def get_session(services: Parts, session_id: FromPath[str]) -> Conversatio
 
 
 @patch("/api/sessions/{session_id:str}")
-async def rename_session(services: Parts, session_id: FromPath[str], data: Rename) -> SessionInfo:
+async def rename_session(services: Parts, session_id: FromPath[str], data: JSONBody[Rename]) -> SessionInfo:
     """Give a conversation another title."""
     session = await services.db.call(STORE, Store.session, session_id)
     await services.db.call(STORE, Store.rename, session.id, data.title)
@@ -126,7 +127,7 @@ async def list_models(services: Parts) -> list[ModelInfo]:
 
 
 @post("/api/models/pull", status_code=200)
-async def pull_model(services: Parts, data: ModelName) -> ModelInfo:
+async def pull_model(services: Parts, data: JSONBody[ModelName]) -> ModelInfo:
     """Fetch a model if it is absent; answers when it is there, progress comes as events."""
     await services.models.resolve(data.name)
     return await anyio.to_thread.run_sync(services.models.info, data.name)
@@ -151,7 +152,7 @@ async def transcribe_audio(services: Parts, body: RawBody, language: FromQuery[s
 
 
 @post("/api/speak", status_code=200, media_type="audio/L16")
-async def speak_text(services: Parts, data: Speech) -> ASGIApp:
+async def speak_text(services: Parts, data: JSONBody[Speech]) -> ASGIApp:
     """The words as speech, sent as it is made: 16-bit little-endian mono PCM at the rate in ``X-Sample-Rate``."""
     if not data.text.strip():
         raise PromptError("there is nothing to say", hint='give some text: {"text": "hello"}')

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import anyio
 from litestar.types import Receive, Scope, Send
 
-from ..engines import AudioChunk
-from ..errors import AssistantError, AudioError
-from ..speech import speak
+from assistant.engines import AudioChunk
+from assistant.errors import AssistantError, AudioError
+from assistant.speech import speak
 
 if TYPE_CHECKING:
-    from ..pool import EnginePool
+    from assistant.pool import EnginePool
 
 
 class SpokenAnswer:

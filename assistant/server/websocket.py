@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
@@ -13,14 +14,17 @@ from litestar import WebSocket, websocket
 from litestar.exceptions import WebSocketDisconnect
 from litestar.handlers import WebsocketRouteHandler
 
-from .. import events
-from ..errors import AssistantError, AudioError, PromptError
-from ..events import CommandFailed, DaemonStopping, ErrorInfo, Event, SubscriberLagged, TurnFinished
-from ..services import Services
-from ..sessions import Utterance
-from ..store import STORE, Store
-from ..wire import Cancel, Command, EndAudio, Listen, Say, Subscribe
-from .failures import BAD_REQUEST, info
+from assistant import events
+from assistant.errors import AssistantError, AudioError
+from assistant.events import CommandFailed, DaemonStopping, Event, SubscriberLagged, TurnFinished
+from assistant.services import Services
+from assistant.store import STORE, Store
+from assistant.wire import Cancel, Command, EndAudio, Listen, Say, Subscribe
+
+from .failures import RequestError, info
+
+if TYPE_CHECKING:
+    from assistant.sessions import Utterance
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,8 @@ TRY_AGAIN_LATER = 1013
 """From the WebSocket close-code registry: the client may connect again."""
 
 TURN_ID = re.compile(r"[0-9a-fA-F]{32}")
-EXAMPLE = '{"type": "say", "turn_id": "<32 hexadecimal digits>", "text": "hello"}'
+SAY = '{"type": "say", "turn_id": "<32 hexadecimal digits>", "text": "hello"}'
+LISTEN = '{"type": "listen", "turn_id": "<32 hexadecimal digits>"}'
 
 _commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
@@ -46,8 +51,9 @@ def events_route(services: Services, stall_seconds: float) -> WebsocketRouteHand
     async def serve_events(socket: Socket) -> None:
         connection = Connection(services, socket, stall_seconds)
         async with services.bus.subscribe(connection.wants) as stream:
-            await socket.accept()
-            await connection.run(stream)
+            with suppress(OSError, WebSocketDisconnect):
+                await socket.accept()
+                await connection.run(stream)
 
     return serve_events
 
@@ -59,10 +65,12 @@ class Connection:
         self._services = services
         self._socket = socket
         self._stall_seconds = stall_seconds
+        self._scope = anyio.CancelScope()
         self._turns: set[str] = set()
         self._sessions: set[str] = set()
         self._all = False
         self._utterance: Utterance | None = None
+        self._spoken_turn = ""
         self._ignores_audio = False
 
     def wants(self, event: Event) -> bool:
@@ -74,39 +82,44 @@ class Connection:
     async def run(self, stream: AsyncIterator[Event]) -> None:
         """Read and write until either side ends; speech that was not ended is dropped."""
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write, stream, tasks.cancel_scope)
-                await self._read()
-                tasks.cancel_scope.cancel()
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write, stream)
+                    await self._read()
+                    self._scope.cancel()
         finally:
             if self._utterance is not None:
                 with anyio.CancelScope(shield=True):
                     await self._utterance.abort()
 
-    async def _write(self, stream: AsyncIterator[Event], scope: anyio.CancelScope) -> None:
+    async def _write(self, stream: AsyncIterator[Event]) -> None:
         async for event in stream:
-            if not await self._send(event):
-                log.warning("a client did not read for %g s and is dropped", self._stall_seconds)
-                break
-            if isinstance(event, TurnFinished):
-                self._turns.discard(event.turn_id)
-            if isinstance(event, SubscriberLagged):
-                log.warning("a client read too slowly and missed %d events; it is dropped", event.missed)
-                await self._close(TRY_AGAIN_LATER, "too slow")
-                break
-            if isinstance(event, DaemonStopping):
-                await self._close(GOING_AWAY, "the daemon is stopping")
-                break
-        scope.cancel()
+            await self._send(event)
+            match event:
+                case TurnFinished():
+                    self._turns.discard(event.turn_id)
+                case SubscriberLagged():
+                    log.warning("a client read too slowly and missed %d events; it is dropped", event.missed)
+                    await self._close(TRY_AGAIN_LATER, "too slow")
+                    break
+                case DaemonStopping():
+                    await self._close(GOING_AWAY, "the daemon is stopping")
+                    break
+        self._scope.cancel()
 
-    async def _send(self, event: Event) -> bool:
-        """False if the client is not reading."""
-        with anyio.move_on_after(self._stall_seconds) as deadline:
-            await self._socket.send_data(events.encode(event).decode())
-        return not deadline.cancelled_caught
+    async def _send(self, event: Event) -> None:
+        """Send, or end the connection if the client is gone or does not read."""
+        try:
+            with anyio.fail_after(self._stall_seconds):
+                await self._socket.send_data(events.encode(event).decode())
+        except TimeoutError:
+            log.warning("a client did not read for %g s; it is dropped", self._stall_seconds)
+            self._scope.cancel()
+        except (OSError, WebSocketDisconnect):
+            self._scope.cancel()
 
     async def _close(self, code: int, reason: str) -> None:
-        with anyio.move_on_after(self._stall_seconds):
+        with anyio.move_on_after(self._stall_seconds), suppress(OSError, WebSocketDisconnect):
             await self._socket.close(code, reason)
 
     async def _read(self) -> None:
@@ -123,16 +136,15 @@ class Connection:
                 await self._on_audio(bytes(message.get("bytes") or b""))
 
     async def _on_text(self, text: str) -> None:
+        turn_id = ""
         try:
-            command = _commands.decode(text)
-        except msgspec.DecodeError as problem:
-            await self._refuse(ErrorInfo(code=BAD_REQUEST, message=f"not a command: {problem}", hint=f"send {EXAMPLE}"))
-            return
-        turn_id = "" if isinstance(command, EndAudio | Subscribe) else command.turn_id
-        try:
-            await self._obey(command)
+            command = _decode(text)
+            if isinstance(command, Say | Listen | Cancel):
+                turn_id = command.turn_id
+            with anyio.CancelScope(shield=True):
+                await self._obey(command)
         except AssistantError as problem:
-            await self._refuse(info(problem), turn_id)
+            await self._refuse(problem, turn_id)
 
     async def _obey(self, command: Command) -> None:
         match command:
@@ -170,23 +182,23 @@ class Connection:
         except AssistantError:
             self._turns.discard(command.turn_id)
             raise
-        self._listening = command.turn_id
+        self._spoken_turn = command.turn_id
         self._ignores_audio = False
 
     async def _on_audio(self, pcm: bytes) -> None:
         """Take audio; after a refusal, what was on its way already is ignored up to the next ``Listen``."""
         if self._ignores_audio:
             return
+        if self._utterance is None:
+            self._ignores_audio = True
+            await self._refuse(RequestError("audio came without a listen command", hint=f"send {LISTEN} first"))
+            return
         try:
-            if self._utterance is None:
-                raise AudioError("audio came without a listen command", hint='send {"type": "listen", ...} first')
             await self._utterance.feed(pcm)
         except AudioError as problem:
-            turn_id = self._listening if self._utterance is not None else ""
-            utterance, self._utterance, self._ignores_audio = self._utterance, None, True
-            if utterance is not None:
-                await utterance.abort()
-            await self._refuse(info(problem), turn_id)
+            await self._utterance.abort()
+            self._utterance, self._ignores_audio = None, True
+            await self._refuse(problem, self._spoken_turn)
 
     async def _end_audio(self) -> None:
         utterance, self._utterance = self._utterance, None
@@ -194,15 +206,22 @@ class Connection:
         if utterance is not None:
             await utterance.end()
         elif not ignored:
-            raise AudioError("there is no speech to end", hint='send {"type": "listen", ...} first')
+            raise RequestError("there is no speech to end", hint=f"send {LISTEN} first")
 
     def _expect(self, turn_id: str) -> None:
         """Want the events of a turn from its first on, which is published before the turn's start is confirmed."""
         if not TURN_ID.fullmatch(turn_id):
-            raise PromptError(f"the turn id {turn_id!r} is not 32 hexadecimal digits", hint="uuid.uuid4().hex is one")
+            raise RequestError(f"{turn_id[:40]!r} is not a turn id", hint="32 hexadecimal digits: uuid.uuid4().hex")
         if turn_id in self._turns:
-            raise PromptError(f"the turn id {turn_id!r} is in use", hint="each turn needs a new one")
+            raise RequestError(f"the turn id {turn_id!r} is in use", hint="each turn needs a new one")
         self._turns.add(turn_id)
 
-    async def _refuse(self, error: ErrorInfo, turn_id: str = "") -> None:
-        await self._send(CommandFailed(error=error, turn_id=turn_id))
+    async def _refuse(self, problem: AssistantError, turn_id: str = "") -> None:
+        await self._send(CommandFailed(error=info(problem), turn_id=turn_id))
+
+
+def _decode(text: str) -> Command:
+    try:
+        return _commands.decode(text)
+    except msgspec.DecodeError as problem:
+        raise RequestError(f"not a command: {problem}", hint=f"send {SAY}") from problem

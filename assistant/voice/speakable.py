@@ -27,7 +27,7 @@ _BEFORE_NUMBER = re.compile(r"nos?|figs?|vol|ch|pp?|art|sec|nr", re.I)
 _FENCE = re.compile(r"[ \t]{0,3}(```+(?=[^`]*$)|~~~+)")
 _MAYBE_FENCE = re.compile(r"[ \t]{0,3}(?:`{1,2}$|~{1,2}$|```|~~~)")
 _BLOCK_START = re.compile(r"[ \t]*(?:[-*+•][ \t]|\d{1,3}[.)][ \t]|#{1,6}[ \t]|>|\||```|~~~|[-*_=]{3,}[ \t]*$|$)")
-_MAYBE_BLOCK_START = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)]?|#{1,6}|`{1,2}|~{1,2}|[-*_=]*[ \t]*)$")
+_MAYBE_BLOCK_START = re.compile(r"[ \t]*(?:[-*+•]|\d{1,3}[.)]?|#{1,6}|`{1,2}|~{1,2}|[-*_=]*)$")
 _CLOSED_LINE = re.compile(r"[ \t]*(?:#{1,6}[ \t]|\||\[[^\]]+\]:)")
 _LIST_MARK = re.compile(r"^[ \t]*(?:[-*+•][ \t]+(?:\[[ xX]\][ \t]+)?|\d{1,3}[.)][ \t]+|#{1,6}[ \t]+|(?:>[ \t]?)+)")
 _OPENERS = "*_\"'([“‘«"  # noqa: RUF001

@@ -3,114 +3,145 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from collections.abc import Iterator
 
-_UNITS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen".split()
-    )
-} | {"oh": 0, "nought": 0}
-_TENS = {
-    word: 10 * value
-    for value, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
-}
-_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_ORDINALS = {
-    word: value
-    for value, word in enumerate("second third fourth fifth sixth seventh eighth ninth tenth".split(), start=2)
-}
-_FRACTIONS = {"half": "0.5", "third": "(1/3)", "quarter": "0.25", "fifth": "0.2", "tenth": "0.1"}
-_NUMBER_WORDS = (*_UNITS, *_TENS, "hundred", *_SCALES, "dozen", "half", "pi")
+from assistant import ToolError
 
-_BINARY = r"plus|minus|times|divided by|multiplied by|over|modulo|mod|to the power of|to the power"
-_WORDS = "|".join(
+from .numerals import NUMBER_WORDS, is_number, with_digits
+
+ROOT = "~"
+"""Stands for the square root in the symbols: a unary operator that binds more loosely than a power."""
+
+_SYMBOLS = {"+", "-", "*", "/", "%", "**", "(", ")", ROOT, "cuberoot"}
+
+_PHRASES: dict[tuple[str, ...], tuple[str, ...]] = {
+    tuple(said.split()): tuple(symbols.split())
+    for said, symbols in {
+        "plus": "+", "minus": "-", "negative": "-", "times": "*", "multiplied by": "*", "x": "*", "×": "*",
+        "divided by": "/", "over": "/", "÷": "/", "modulo": "%", "mod": "%", "percent": "percent",
+        "per cent": "percent", "to the power of": "**", "to the power": "**", "^": "**", "squared": "** 2",
+        "cubed": "** 3", "square root of": ROOT, "root of": ROOT, "sqrt": ROOT, "√": ROOT, "cube root of": "cuberoot",
+        "double": "2 *", "twice": "2 *", "of": "*", "the": "", "equals": "", "=": "", "sum of": "add",
+        "product of": "multiply", "difference between": "difference", "difference of": "difference",
+    }.items()
+}  # fmt: skip
+_LONGEST = max(map(len, _PHRASES))
+
+_ORDINALS = "second third fourth fifth sixth seventh eighth ninth tenth".split()
+_PARTS = {"third": 3, "quarter": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+_PARTS |= {f"{part}s": value for part, value in _PARTS.items()}
+
+_VERBS = {
+    "add": (("and", "to", "with"), "({first}) + ({second})"),
+    "subtract": (("from",), "({second}) - ({first})"),
+    "difference": (("and",), "({first}) - ({second})"),
+    "multiply": (("by", "and", "with"), "({first}) * ({second})"),
+    "divide": (("by",), "({first}) / ({second})"),
+}
+
+_VOCABULARY = "|".join(
     sorted(
-        (*_NUMBER_WORDS, *_ORDINALS, *_FRACTIONS, *"""
-        plus minus times divided multiplied by over modulo mod to the power of percent off squared cubed square cube
-        root double twice add sum and subtract from multiply divide product difference between negative point a an
-        with x thirds quarters fifths tenths
-        """.split()),
-        key=len,
-        reverse=True,
+        {word for phrase in _PHRASES for word in phrase if word.isalpha()}
+        | {word for separators, _ in _VERBS.values() for word in separators}
+        | {*NUMBER_WORDS, *_ORDINALS, *_PARTS, *_VERBS, "point", "a", "an", "off"},
+        key=lambda word: (-len(word), word),
     )
 )
-_OPERATION = (
-    rf"\b(?:{_BINARY}|squared|cubed|(?:square |cube )?root of|percent (?:of|off)|(?:half|third|quarter|fifth|tenth) of"
-    r"|(?:thirds|quarters|fifths|tenths) of|double|twice|to the \w+ power|add|sum of|subtract|multiply|divide"
-    r"|product of|difference between|square of|cube of)\b|\d\s*%\s*(?:of|off)\b|[+*/^×÷√−]|\d\s*(?:%|x)\s*\d|[\d)]\s*-"
+_DANGLING = r"plus|minus|times|divided by|multiplied by|over|modulo|mod|to the power of"
+_DEED = (
+    rf"\b(?:{_DANGLING}|to the power|to the \w+ power|squared|cubed|root of|sqrt|per ?cent (?:of|off)|half of"
+    rf"|(?:{'|'.join(_PARTS)}) of|double|twice|add|subtract|multiply|divide|sum of|product of|difference (?:of|between))\b"
+    r"|\d\s*%\s*(?:off?\b|[-+*/\d])|[+*/^×÷√−]|\d\s*x\s*\d|[\d)]\s*-"
 )
 PATTERN = (
-    r"(?!\d+([-/])\d+\1\d+$)(?!(?:9/11|24/7|50/50|\d{3}-\d{4})$)"
-    rf"(?!.*(?:\b(?:{_BINARY})|[-+*/^×÷−])\s*$)"
-    rf"(?=.*(?:\d|\b(?:{'|'.join(_NUMBER_WORDS)})\b))(?=.*(?:{_OPERATION}))"
-    rf"(?:(?:\d[\d,]*(?:\.\d+)?|(?:{_WORDS})\b|[-+*/^×÷√−%(),])\s*)++"
+    r"(?!\d+([-/])\d+\1\d+$|(?:9/11|24/7|50/50|\d{3}-\d{4})$)"
+    rf"(?!(?:plus|times|over|divided|multiplied|mod)\b)(?!.*(?:\b(?:{_DANGLING})|[-+*/^×÷−√])\s*$)"
+    rf"(?=.*(?:\d|\b(?:{'|'.join(NUMBER_WORDS)})\b))(?=.*(?:{_DEED}))"
+    rf"(?:(?:\d[\d,]*(?:\.\d+)?|(?:{_VOCABULARY})\b|[-+*/^×÷√−%()=])[\s-]*)++"
 )
-"""What sounds like a calculation: nothing but numbers and arithmetic, something to do, and no date, phone number or
-saying. It is a filter, not a grammar."""
+"""What sounds like a calculation: nothing but numbers and arithmetic, something to be done with them, and no date,
+phone number or saying. A filter, not a grammar: ``to_symbols`` has the last word."""
+
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|\.\d+|[a-z']+|\*\*|\S", re.ASCII)
 
 
 def to_symbols(text: str) -> str:
-    """``five plus six`` as ``5 + 6``: digits, ``+ - * / % ** ( )`` and ``~``, which stands for the square root.
+    """``five plus six`` as ``5 + 6``, in numbers, brackets, ``+ - * / % **`` and ``ROOT``.
 
-    What is no arithmetic is left as it is, for the caller to refuse.
+    Raises:
+        ToolError: there is a word in it that is no arithmetic, or two numbers have nothing between them.
     """
-    said = text.lower().replace("−", "-").replace("’", "'")
+    said = text.lower().replace("−", "-")
     said = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", said)
     said = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", said)
-    said = re.sub(r"\b(?:a|an) (?=hundred|thousand|million|billion|trillion|dozen)", "1 ", said)
-    said = _numbers(said)
-    for pattern, symbols in _REWRITES:
-        said = re.sub(pattern, symbols, said)
-    return " ".join(said.split())
+    return _expression(list(_rewritten(with_digits(_TOKEN.findall(said)))))
 
 
-_NUMBER = r"\d+(?:\.\d+)?"
-_REWRITES = (
-    (r"^add (.+?) (?:and|to|with|plus) (.+)$", r"(\1) + (\2)"),
-    (r"^(?:the )?sum of (.+?) and (.+)$", r"(\1) + (\2)"),
-    (r"^subtract (.+?) from (.+)$", r"(\2) - (\1)"),
-    (r"^(?:the )?difference between (.+?) and (.+)$", r"(\1) - (\2)"),
-    (r"^multiply (.+?) (?:by|and|with|times) (.+)$", r"(\1) * (\2)"),
-    (r"^(?:the )?product of (.+?) and (.+)$", r"(\1) * (\2)"),
-    (r"^divide (.+?) by (.+)$", r"(\1) / (\2)"),
-    (r"\bper ?cent\b", "%"),
-    (rf"^({_NUMBER}) ?% off (?:of )?(.+)$", r"(\2) * (1 - \1/100)"),
-    (rf"^(.+?) (plus|minus|\+|-) ({_NUMBER}) ?%$", r"(\1) * (1 \2 \3/100)"),
-    (rf"({_NUMBER}) ?%(?= ?(?:of\b|[-+*/)]|$|[a-z]))", r"(\1/100)"),
-    (r"\b(?:the )?(?:square )?root of\b|√", " ~ "),
-    (rf"\b(?:the )?cube root of ({_NUMBER})", r"(\1 ** (1/3))"),
-    (rf"\b(?:the )?square of ({_NUMBER})", r"(\1 ** 2)"),
-    (rf"\b(?:the )?cube of ({_NUMBER})", r"(\1 ** 3)"),
-    (r"\b(?:double|twice)\b", "2 *"),
-    (r"\bsquared\b", "** 2"),
-    (r"\bcubed\b", "** 3"),
-    (r"\bto the power(?: of)?\b|\^", "**"),
-    (r"\bdivided by\b|\bover\b|÷", "/"),
-    (r"\bmultiplied by\b|\btimes\b|×|(?<=[\d)]) ?x ?(?=[\d(~])", "*"),
-    (r"\bplus\b", "+"),
-    (r"\bminus\b|\bnegative\b", "-"),
-    (r"\bmod(?:ulo)?\b", "%"),
-    (r"\bof\b", "*"),
-)
-
-
-def _numbers(text: str) -> str:
-    """The text with number words as digits."""
-    for word, power in _ORDINALS.items():
-        text = re.sub(rf"\bto the {word}(?: power)?$|\bto the {word} power\b", f"to the power of {power}", text)
-    text = re.sub(r"\b(?:cube root of)\b", "cube root of", text)
-    for word, value in _FRACTIONS.items():
-        text = re.sub(rf"\b(?:a |an |one )?{word} (?:of )?(?=\S)", f"{value} of ", text)
-    words = re.findall(r"[a-z']+|\d+(?:\.\d+)?|\S", text)
-    out: list[str] = []
+def _rewritten(words: list[str]) -> Iterator[str]:
     position = 0
     while position < len(words):
-        value, position = _read_number(words, position)
-        if value is None:
-            out.append(words[position])
-            position += 1
+        found = _power(words[position:]) or _part(words[position:]) or _phrase(words[position:])
+        yield from found[1] if found else (words[position],)
+        position += found[0] if found else 1
+
+
+def _power(words: list[str]) -> tuple[int, tuple[str, ...]] | None:
+    """``to the fourth power``: how many words, and the symbols for them."""
+    if words[:2] != ["to", "the"] or len(words) < 3 or words[2] not in _ORDINALS:
+        return None
+    return 3 + (words[3:4] == ["power"]), ("**", str(_ORDINALS.index(words[2]) + 2))
+
+
+def _part(words: list[str]) -> tuple[int, tuple[str, ...]] | None:
+    """``2 thirds of`` or ``a third of``."""
+    if len(words) < 3 or words[1] not in _PARTS or words[2] != "of":
+        return None
+    count = "1" if words[0] == "a" else words[0]
+    return (3, ("(", count, "/", str(_PARTS[words[1]]), ")", "*")) if is_number(count) else None
+
+
+def _phrase(words: list[str]) -> tuple[int, tuple[str, ...]] | None:
+    for length in range(min(_LONGEST, len(words)), 0, -1):
+        symbols = _PHRASES.get(tuple(words[:length]))
+        if symbols is not None:
+            return length, symbols
+    return None
+
+
+def _expression(tokens: list[str]) -> str:
+    if tokens and tokens[0] in _VERBS:
+        separators, template = _VERBS[tokens[0]]
+        for position, token in enumerate(tokens):
+            if token in separators:
+                first, second = _expression(tokens[1:position]), _expression(tokens[position + 1 :])
+                return template.format(first=first, second=second)
+    tokens = ["percent" if _is_percent(tokens, i) else token for i, token in enumerate(tokens)]
+    if len(tokens) > 3 and is_number(tokens[0]) and tokens[1:3] == ["percent", "off"]:
+        return f"({_expression(tokens[3:])}) * (1 - {tokens[0]} / 100)"
+    if len(tokens) > 3 and is_number(tokens[-2]) and tokens[-3] in {"+", "-"} and tokens[-1] == "percent":
+        return f"({_expression(tokens[:-3])}) * (1 {tokens[-3]} {tokens[-2]} / 100)"
+    return _infix(tokens)
+
+
+def _is_percent(tokens: list[str], position: int) -> bool:
+    """``%`` is a modulo between two values and a percentage elsewhere."""
+    after = tokens[position + 1 : position + 2]
+    return tokens[position] == "%" and not (after and (is_number(after[0]) or after[0] in {"(", ROOT}))
+
+
+def _infix(tokens: list[str]) -> str:
+    out: list[str] = []
+    had_value = False
+    for token in tokens:
+        if had_value and (is_number(token) or token in {"(", ROOT, "cuberoot"}):
+            raise ToolError(f"I do not know what to do with {token} after {out[-1]}.")
+        if token == "percent" and had_value and is_number(out[-1]):
+            out[-1] = f"({out[-1]} / 100)"
+        elif is_number(token) and out[-1:] == ["cuberoot"]:
+            out[-1] = f"({token} ** (1 / 3))"
+        elif is_number(token) or token in _SYMBOLS:
+            out.append(re.sub(r"^0+(?=\d)", "", token))
         else:
-            out.append(f"{value:f}")
+            raise ToolError(f"I cannot calculate with {token!r}.")
+        had_value = is_number(token) or token in {")", "percent"}
     return " ".join(out)

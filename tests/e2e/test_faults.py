@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.conftest import SITE, Home, wait_for
+from homes import SITE, Home, wait_for
 
 
 def test_answers_and_says_so(home: Home) -> None:

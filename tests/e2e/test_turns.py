@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.conftest import Home, wait_for
+from homes import Home, wait_for
 
 
 @pytest.mark.model

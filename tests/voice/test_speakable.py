@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from assistant.voice.speakable import LONGEST_SENTENCE, LONGEST_WORD, SentenceSplitter, speakable
 from hypothesis import given
 from hypothesis import strategies as st
+
+from assistant.voice.speakable import LONGEST_SENTENCE, LONGEST_WORD, SentenceSplitter, speakable
 
 ANSWER = """# Weather
 
@@ -109,7 +110,7 @@ def test_a_splitter_serves_again_after_a_flush() -> None:
         ("It costs $3.50! Wow?! Yes...", "It costs $3.50! Wow?! Yes..."),
         ("At 5 p.m. we go. At 5 p.m. It rains.", "At 5 p.m. we go. At 5 p.m. It rains."),
         ("See fig. 3 and Fig. 4. End", "See fig. 3 and Fig. 4. End."),
-        ("你好。再见!", "你好。 再见!"),  # noqa: RUF001
+        ("你好。再见!", "你好。 再见!"),
         ("snake_case and 5\\*3 and \\# not", "snake case and 5*3 and # not."),
         ("[1]: http://x.y\nFact.[^1]", "Fact."),
         ("Heading:\n\ntext", "Heading: text."),

@@ -41,6 +41,11 @@ class ChatScreen(Screen[None]):
         self._first_token = 0.0
         self._tokens = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is being written."""
+        return bool(self._live_turn)
+
     def compose(self) -> ComposeResult:
         """Lay out the screen."""
         yield Header()

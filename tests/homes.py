@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-SITE = Path(__file__).parent / "site"
+SITE = Path(__file__).parent / "e2e" / "site"
 
 
 @dataclass

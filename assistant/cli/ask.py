@@ -1,0 +1,114 @@
+"""``assistant ask``: one question, typed, piped or spoken, and its answer."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import anyio
+import click
+
+from assistant import paths
+from assistant.errors import AssistantError
+from assistant.events import Event, SpeechSynthesized
+from assistant.wire import Listen, Say
+
+from . import failures
+from .sound import Speech, check_target, read_audio
+
+if TYPE_CHECKING:
+    from assistant.client import Client
+
+    from .talk import Outcome, View
+
+
+@click.command("ask")
+@click.argument("prompt", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
+@click.option("--new", is_flag=True, help="Begin a conversation instead of continuing the last one.")
+@click.option("--session", "session_id", metavar="ID", default="", help="Continue this conversation.")
+@click.option("--model", metavar="NAME", default="", help="Answer with this model, this once.")
+@click.option("--audio", metavar="FILE", help="A spoken question in an audio file; - is standard input.")
+@click.option("--speak", metavar="FILE", callback=check_target,
+              help="Also write the answer as speech to a WAV file; - plays it.")  # fmt: skip
+@click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no notices, only the answer and errors.")
+def ask(
+    *, prompt: tuple[str, ...], as_json: bool, new: bool, session_id: str, model: str, audio: str | None,
+    speak: str | None, no_stream: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Ask something and stream the answer.
+
+    What is piped in follows the PROMPT: git diff | assistant ask "write a commit message"
+
+    Ctrl-C cancels the answer; a second one leaves at once.
+    """
+    if new and session_id:
+        raise click.UsageError("--new and --session exclude each other")
+    if audio is not None and prompt:
+        raise click.UsageError("--audio takes the place of the PROMPT")
+    if speak == "-":
+        from .player import check_player
+
+        check_player()
+    turn_id = uuid.uuid4().hex
+    spoken = speak is not None
+    pcm = b""
+    command: Say | Listen
+    if audio is not None:
+        pcm = read_audio(audio, quiet=quiet).pcm
+        command = Listen(turn_id=turn_id, session_id=session_id, new=new, channel="cli", speak=spoken, model=model)
+    else:
+        from .prompt import read_prompt
+
+        text = read_prompt(prompt)
+        command = Say(
+            turn_id=turn_id, text=text, session_id=session_id, new=new, channel="cli", speak=spoken, model=model
+        )
+    from . import connect
+
+    client = connect.client(paths.find(), quiet=quiet)
+    return _answer(client, command, _view(as_json, not no_stream, quiet, audio is not None), pcm, speak)
+
+
+def _view(as_json: bool, stream: bool, quiet: bool, spoken: bool) -> View:
+    from .view import JsonView, TextView
+
+    return JsonView() if as_json else TextView(stream=stream, quiet=quiet, spoken=spoken)
+
+
+def _answer(client: Client, command: Say | Listen, view: View, pcm: bytes, speak: str | None) -> int:
+    from .talk import follow
+
+    speech = Speech()
+    outcome: Outcome = anyio.run(follow, client, command, Collecting(view, speech), pcm)
+    status = outcome.status
+    if speak is not None and status == 0:
+        try:
+            speech.deliver(speak)
+        except AssistantError as error:
+            failures.report(error)
+            return failures.FAILED
+    return status
+
+
+class Collecting:
+    """A view that also keeps the spoken answer."""
+
+    def __init__(self, view: View, speech: Speech) -> None:
+        self._view = view
+        self._speech = speech
+
+    async def show(self, event: Event) -> None:
+        """Keep the audio and pass the event on."""
+        if isinstance(event, SpeechSynthesized):
+            self._speech.add(event.pcm, event.sample_rate)
+        await self._view.show(event)
+
+    def cancelling(self) -> None:
+        """Pass it on."""
+        self._view.cancelling()
+
+    async def end(self) -> None:
+        """Pass it on."""
+        await self._view.end()

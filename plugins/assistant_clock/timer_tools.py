@@ -1,0 +1,134 @@
+"""The tools that set, cancel and tell of timers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Awaitable
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from assistant import ToolError
+
+from . import speech
+from .timers import Timer, Timers
+
+MAX_TIMERS = 100
+MAX_SECONDS = 7 * 24 * 3600
+MAX_NAME = 60
+"""Characters of a timer's name."""
+
+_Amount = Annotated[float, msgspec.Meta(ge=0)]
+_Name = Annotated[str, msgspec.Meta(description="What the timer is for, such as pasta; may be empty.")]
+_T = TypeVar("_T")
+
+
+class TimerTools:
+    """What can be done with timers, answered in sentences."""
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+
+    async def set_timer(
+        self, hours: _Amount = 0, minutes: _Amount = 0, seconds: _Amount = 0, name: _Name = ""
+    ) -> str:
+        """Start a timer that rings after some hours, minutes and seconds. Give at least one of them."""
+        total = _total(hours, minutes, seconds)
+        if not 1 <= total <= MAX_SECONDS:
+            raise ToolError("A timer can run for 1 second up to 7 days.", hint="Say for how long.")
+        if len(self._timers.running()) >= MAX_TIMERS:
+            raise ToolError(f"There are {MAX_TIMERS} timers already.", hint="Cancel one first.")
+        timer = await _stored(self._timers.add(total, _clean(name)))
+        return f"Timer set for {speech.duration(total)}{f' for {_with_article(timer.name)}' if timer.name else ''}."
+
+    async def cancel_timer(
+        self,
+        name: _Name = "",
+        hours: _Amount = 0,
+        minutes: _Amount = 0,
+        seconds: _Amount = 0,
+        all_timers: Annotated[bool, msgspec.Meta(description="Cancel every timer.")] = False,
+    ) -> str:
+        """Cancel the timer with this name or this original duration, the only timer, or all of them."""
+        running = self._timers.running()
+        if not running:
+            return "There are no timers running."
+        if all_timers or _clean(name).casefold() in {"all", "every", "everything"}:
+            await _stored(self._timers.cancel(running))
+            count = len(running)
+            return "The timer is cancelled." if count == 1 else f"All {count} timers are cancelled."
+        found = _select(running, name, _total(hours, minutes, seconds))
+        if len(found) > 1:
+            raise ToolError(f"There are {len(found)} timers: {_listed(found)}.", hint="Say which one to cancel, or all.")
+        await _stored(self._timers.cancel(found))
+        return f"{_label(found[0]).capitalize()} is cancelled."
+
+    async def timer_left(
+        self, name: _Name = "", hours: _Amount = 0, minutes: _Amount = 0, seconds: _Amount = 0
+    ) -> str:
+        """Tell how much time is left on the timer with this name or this original duration, or on every timer."""
+        running = self._timers.running()
+        if not running:
+            return "There are no timers running."
+        found = _select(running, name, _total(hours, minutes, seconds))
+        if len(found) == len(running) == 1:
+            whose = f" on {_label(found[0])}" if found[0].name else ""
+            return f"{speech.duration(self._timers.left(found[0]))} left{whose}."
+        return f"{speech.joined([self._told(timer) for timer in found], 'and')}."
+
+    async def list_timers(self) -> str:
+        """Tell which timers are running and how much time each has left."""
+        running = self._timers.running()
+        if not running:
+            return "There are no timers running."
+        told = speech.joined([self._told(timer) for timer in running], "and")
+        return f"There {'is 1 timer' if len(running) == 1 else f'are {len(running)} timers'}: {told}."
+
+    def _told(self, timer: Timer) -> str:
+        return f"{speech.duration(self._timers.left(timer))} left on {_label(timer)}"
+
+
+async def _stored(change: Awaitable[_T]) -> _T:
+    try:
+        return await change
+    except OSError as error:
+        raise ToolError(f"The timers cannot be stored: {error.strerror}.") from error
+
+
+def _total(hours: float, minutes: float, seconds: float) -> float:
+    total = hours * 3600 + minutes * 60 + seconds
+    if not math.isfinite(total) or min(hours, minutes, seconds) < 0:
+        raise ToolError("That is no length of time.", hint="Say for how long.")
+    return float(math.floor(total + 0.5))
+
+
+def _select(running: list[Timer], name: str, seconds: float) -> list[Timer]:
+    """Those with this name and duration; an empty name and no duration are any."""
+    wanted = _clean(name).casefold()
+    found = [timer for timer in running if not seconds or timer.seconds == seconds]
+    same = [timer for timer in found if timer.name.casefold() == wanted]
+    if wanted:
+        found = same or [timer for timer in found if wanted in timer.name.casefold()]
+    if not found:
+        what = f"{speech.adjective(seconds)} timer" if seconds else f"timer for {_with_article(wanted)}"
+        raise ToolError(f"There is no {what}.", hint=f"There is {_listed(running)}.")
+    return found
+
+
+def _listed(timers: list[Timer]) -> str:
+    return speech.joined([_label(timer) for timer in timers[:5]] + ["more"] * (len(timers) > 5), "and")
+
+
+def _label(timer: Timer) -> str:
+    return f"the {timer.name} timer" if timer.name else f"the {speech.adjective(timer.seconds)} timer"
+
+
+def _with_article(name: str) -> str:
+    return name if re.match(r"(?:my|our|your|his|her|their)\b", name, re.IGNORECASE) else f"the {name}"
+
+
+def _clean(name: str) -> str:
+    words = " ".join(name.split())
+    words = re.sub(r"^(?:the|a|an) (?=\S)|(?<=\S) timer$", "", words, flags=re.IGNORECASE)
+    return "".join(letter for letter in words if letter.isprintable())[:MAX_NAME].strip()
