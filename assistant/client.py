@@ -32,8 +32,6 @@ P = ParamSpec("P")
 
 QUICK_SECONDS = 30.0
 """How long the answer to a question that needs no model may take."""
-CHUNK_BYTES = 1 << 15
-"""The most speech that is handed on at once."""
 MAX_EVENT_BYTES = 64 << 20
 ORDERLY = (1000, 1001, 1012, 1013)
 """Close codes of a daemon that ends the connection on purpose."""
@@ -135,9 +133,9 @@ class Client:
     async def speak(self, text: str, voice: str = "") -> AsyncGenerator[AudioChunk, None]:
         """The text as speech, as it is made; closing the iterator stops the voice."""
         async with self._exchange("POST", "/api/speak", {"text": text, "voice": voice}) as exchange:
-            rate = int(exchange.header("X-Sample-Rate"))
+            rate = _decode(exchange.header("X-Sample-Rate").encode(), int)
             rest = b""
-            while data := await _in_thread(exchange, exchange.read_some, CHUNK_BYTES):
+            while data := await _in_thread(exchange, exchange.read_some):
                 whole = rest + data
                 rest = whole[len(whole) & ~1 :]
                 if pcm := whole[: len(whole) & ~1]:

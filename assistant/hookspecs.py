@@ -116,7 +116,7 @@ def plugin_settings() -> type[PluginSettings]:
 
     Example::
 
-        class Settings(PluginSettings):
+        class Settings(PluginSettings, frozen=True):
             units: str = "metric"
 
         @hookimpl

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from .errors import PluginError
+from .utterance import candidates
 
 if TYPE_CHECKING:
     from hassil import Intents, RecognizeResult, Sentence, SlotList
@@ -90,7 +91,7 @@ def check_intent(intent: Intent) -> None:
         raise PluginError(f"the intent for tool {intent.tool!r} has no sentences")
     for name, slot in intent.slots.items():
         if problem := _slot_problem(slot):
-            raise PluginError(f"the intent for tool {intent.tool!r}: slot {{{name}}} {problem}")
+            raise PluginError(f"the intent for tool {intent.tool!r}: slot {name!r} {problem}")
     for template in intent.sentences:
         if problem := _template_problem(template, intent.slots):
             raise PluginError(
@@ -112,7 +113,7 @@ class IntentMatcher:
         for intent in self._intents:
             check_intent(intent)
         self._patterns = [
-            {name: re.compile(slot.pattern, re.IGNORECASE) for name, slot in intent.slots.items() if _guarded(slot)}
+            {name: re.compile(guard, re.IGNORECASE) for name, slot in intent.slots.items() if (guard := _guard(slot))}
             for intent in self._intents
         ]
         self._grammars = {
@@ -131,7 +132,7 @@ class IntentMatcher:
         if len(text) > MAX_TEXT or text.count(" ") >= MAX_WORDS:
             return None
         for language, grammars in self._grammars.items():
-            for candidate in _candidates(text, language):
+            for candidate in candidates(text, language):
                 for grammar in grammars:
                     if found := min(self._readings(candidate, grammar), default=None, key=_rank):
                         intent = self._intents[found.index]
@@ -185,48 +186,8 @@ def _original(words: str, text: str) -> str:
     return found[0] if found else words
 
 
-def _guarded(slot: Slot) -> bool:
-    return isinstance(slot, Wildcard) and bool(slot.pattern)
-
-
-_NAME = r"(?:jarvis|mycroft|nabu|computer|assistant)"
-_LEAD = re.compile(
-    rf"(?:(?:hey|hi|hello|okay|ok|yo)(?:[\s,]+{_NAME})?|{_NAME}|please|u[hm]+|so|and|now|then"
-    r"|(?:can|could|would|will) you|i(?: want| need|(?: would|'d) like)(?: you)? to)\b[\s,.!]*",
-    re.IGNORECASE,
-)
-_TRAIL = re.compile(
-    rf"[\s,]+(?:please|thanks|thank you|for me|(?:will|would|could|can) you|okay|ok|{_NAME})[\s.!?]*$", re.IGNORECASE
-)
-_INNER = re.compile(r"[\s,]+please\b,?(?=\s)", re.IGNORECASE)
-_HUNDRED_AND = re.compile(r"\b(hundred|thousand) and\b", re.IGNORECASE)
-_UNITS = {"min": "minute", "mins": "minutes", "sec": "second", "secs": "seconds", "hr": "hour", "hrs": "hours"}
-_UNIT = re.compile(rf"(?<=[\d\s])({'|'.join(_UNITS)})\b", re.IGNORECASE)
-_BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
-
-
-def _candidates(text: str, language: str) -> Iterator[str]:
-    """What to look for, best first: without the politeness, with number words as the grammar spells them, as said."""
-    said = " ".join(_BARE_POINT.sub("0.", text).replace("’", "'").split())
-    if not said:
-        return
-    if language.startswith("en"):
-        bare = _without_politeness(said)
-        yield bare
-        respelled = _UNIT.sub(lambda found: _UNITS[found[1].lower()], _HUNDRED_AND.sub(r"\1", bare))
-        if respelled != bare:
-            yield respelled
-        if bare == said:
-            return
-    yield said
-
-
-def _without_politeness(text: str) -> str:
-    while (lead := _LEAD.match(text)) and lead.end() < len(text):
-        text = text[lead.end() :]
-    while trail := _TRAIL.search(text):
-        text = text[: trail.start()]
-    return _INNER.sub("", text)
+def _guard(slot: Slot) -> str:
+    return slot.pattern if isinstance(slot, Wildcard) else ""
 
 
 def _grammar(language: str, intents: tuple[Intent, ...], *, wild: bool) -> Intents:
@@ -250,8 +211,7 @@ def _slot_list(name: str, slot: Slot, language: str) -> SlotList:
     from hassil import RangeSlotList, TextSlotList, WildcardSlotList
 
     if isinstance(slot, Words):
-        values = [(said, value, {}, _WORDS) for said, value in slot.values.items()]
-        return TextSlotList.from_tuples(values, allow_template=False, name=name)
+        return TextSlotList.from_tuples(_listed(slot.values), allow_template=False, name=name)
     if isinstance(slot, Range):
         if slot.last - slot.first > MAX_LISTED:
             return RangeSlotList(name=name, start=slot.first, stop=slot.last)
@@ -266,11 +226,15 @@ def _numbers(first: int, last: int, language: str) -> SlotList:
 
     from .phrases import spelled
 
-    said = {}
+    said: dict[str, Value] = {}
     for number in range(first, last + 1):
         words = spelled(number, language)
         said |= {str(number): number, words: number, words.replace("-", " "): number}
-    return TextSlotList.from_tuples([(words, number, {}, _WORDS) for words, number in said.items()], False, "numbers")
+    return TextSlotList.from_tuples(_listed(said), allow_template=False, name="numbers")
+
+
+def _listed(said: dict[str, Value]) -> list[tuple[str, Value, dict[str, str], dict[str, str]]]:
+    return [(words, value, {}, _WORDS) for words, value in said.items()]
 
 
 @lru_cache(maxsize=4096)
@@ -282,6 +246,8 @@ def parse(template: str) -> Sentence:
 
 
 def _slot_problem(slot: Slot) -> str:
+    if not isinstance(slot, Words | Range | Wildcard):
+        return f"is {type(slot).__name__}, expected Words, Range or Wildcard"  # type: ignore[unreachable]
     if isinstance(slot, Words) and not any(said.strip() for said in slot.values):
         return "has no words"
     if isinstance(slot, Range) and slot.first > slot.last:
@@ -299,7 +265,7 @@ def _template_problem(template: str, slots: dict[str, Slot]) -> str:
 
     try:
         sentence = parse(template)
-    except (ParseError, AssertionError, ValueError, RecursionError) as error:
+    except (ParseError, TypeError, AttributeError, AssertionError, ValueError, RecursionError) as error:
         return f"cannot be parsed: {error}"
     references = list(sentence.expression.list_references())
     names = [reference.list_name for reference in references]
@@ -311,7 +277,7 @@ def _template_problem(template: str, slots: dict[str, Slot]) -> str:
         return "has a capture, {@…}, which is of no use here"
     if "<" in template:
         return "uses <rules>, which there are none of"
-    free = [name for name in names if isinstance(slots[name], Wildcard) and not _guarded(slots[name])]
+    free = [name for name in names if isinstance(slots[name], Wildcard) and not _guard(slots[name])]
     if free and not sentence.get_required_clauses({}):
         return f"could be {{{free[0]}}} alone and would take every sentence: give it a word or the slot a pattern"
     return ""

@@ -79,7 +79,7 @@ def _arguments_struct(name: str, run: Callable[..., object]) -> type[msgspec.Str
             fields.append((parameter.name, hints[parameter.name]))
         else:
             fields.append((parameter.name, hints[parameter.name], parameter.default))
-    return msgspec.defstruct(f"{name}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
+    return msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=True)
 
 
 def _parameters(arguments: type[msgspec.Struct]) -> dict[str, Any]:

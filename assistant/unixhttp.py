@@ -12,6 +12,9 @@ from .errors import DaemonUnreachable
 if TYPE_CHECKING:
     from http.client import HTTPConnection, HTTPResponse
 
+CHUNK_BYTES = 1 << 15
+"""The most that is handed on at once."""
+
 
 class Exchange:
     """One request and its answer, on a connection of its own; ``abort`` may come from another thread."""
@@ -48,12 +51,14 @@ class Exchange:
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was all sent: the answer says why
                 connection.request(method, target, body=body, headers=headers)
-            self._response = connection.getresponse()
+            response = self._response = connection.getresponse()
         except TimeoutError as problem:
             raise DaemonUnreachable("the daemon does not answer", hint="`assistant down` ends it") from problem
         except (OSError, HTTPException) as problem:
             raise cut() from problem
-        return self._response.status
+        if response.length is None and not response.chunked:
+            raise cut()  # every answer of the daemon tells its length: the headers did not arrive whole
+        return response.status
 
     def header(self, name: str) -> str:
         """A header of the answer, or an empty string."""
@@ -65,25 +70,25 @@ class Exchange:
         Raises:
             DaemonUnreachable: it was cut off.
         """
-        return self._read(None)
+        return b"".join(iter(self.read_some, b""))
 
-    def read_some(self, most: int) -> bytes:
+    def read_some(self, most: int = CHUNK_BYTES) -> bytes:
         """The next piece of the body as soon as there is one; empty at the end.
 
         Raises:
             DaemonUnreachable: it was cut off.
         """
-        return self._read(most)
-
-    def _read(self, most: int | None) -> bytes:
         from http.client import HTTPException
 
         if self._response is None:
             return b""
         try:
-            return self._response.read() if most is None else self._response.read1(most)
+            piece = self._response.read1(most)
         except (OSError, HTTPException) as problem:
             raise cut() from problem
+        if not piece and self._response.length:
+            raise cut()
+        return piece
 
     def abort(self) -> None:
         """End it from another thread; whoever waits in a read gets an error at once."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator
 
 import anyio
@@ -185,6 +187,23 @@ async def test_leaving_unsubscribes_and_ends_the_iteration() -> None:
     bus.publish(delta("out"))
     assert len(asked) == 1
     assert await drain(events) == []
+
+
+async def test_nothing_of_a_subscription_is_kept_once_it_was_left() -> None:
+    class Wants:
+        def __call__(self, event: Event) -> bool:
+            return True
+
+    bus = Bus()
+    wants = Wants()
+    kept = weakref.ref(wants)
+    async with bus.subscribe(wants) as events:
+        bus.publish(delta("a"))
+        assert await take(events, 1) == ["a"]
+    del wants, events
+    gc.collect()
+    assert kept() is None
+    bus.publish(delta("b"))
 
 
 async def test_leaving_wakes_a_task_that_still_waits() -> None:

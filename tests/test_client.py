@@ -108,7 +108,7 @@ async def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
     [
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Le",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nX-Sample-Rate: 1\r\nContent-Length: 100\r\n\r\n{",
         b"HTTP/1.1 200 OK\r\nX-Sample-Rate: 1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
         b"I am no web server\r\n\r\n",
     ],
@@ -124,6 +124,13 @@ async def test_an_answer_that_is_not_understood(tmp_path: Path) -> None:
     async with scripted(tmp_path / "s", saying(content)) as client:
         with pytest.raises(DaemonError, match="not understood"):
             await client.status()
+
+
+async def test_speech_without_a_rate_is_not_understood(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "s", saying(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab")) as client:
+        with pytest.raises(DaemonError, match="not understood"):
+            async for _ in client.speak("hello"):
+                pass
 
 
 async def test_an_error_that_is_not_understood(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from assistant import events, hookspecs
 from assistant.config import PluginTable
 from assistant.engines import ToolCall
 from assistant.hookspecs import Session
-from assistant.loading import HOOKS
+from assistant.plugins.loading import HOOKS
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ import pytest
 from third_party import GOOD, Site, eventually, info, installed
 
 from assistant.events import Base, DaemonStopping, Event, PluginEvent, PluginFailed
-from assistant.observers import CAPACITY, FLOOD, GuardedPublish, Observer
+from assistant.plugins.observers import CAPACITY, FLOOD, GuardedPublish, Observer
 
 
 @pytest.fixture

@@ -397,6 +397,13 @@ def test_a_hit_says_where_it_is(library: Store) -> None:
     assert library.search("pelican", 0) == library.search("pelican", -1) == []
 
 
+def test_the_best_match_comes_first_and_of_equals_the_newest(store: Store) -> None:
+    info = store.create_session("cli", "")
+    texts = ["a heron, " + "and much else " * 20, "heron", "heron heron", "heron", "unrelated"]
+    ids = [ask(store, info, f"t{number}", text) for number, text in enumerate(texts)]
+    assert [hit.message_id for hit in store.search("heron", 10)] == [ids[index] for index in (2, 3, 1, 0)]
+
+
 @pytest.mark.parametrize("query", HARD_QUERIES, ids=ascii)
 def test_no_query_has_a_meaning_of_its_own(library: Store, query: str) -> None:
     hits = library.search(query, 10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,27 +53,30 @@ def tail(path: Path, count: int, *, since: int = 0) -> list[str]:
     return data.decode(errors="replace").splitlines()[-count:]
 
 
-def watch(path: Path, start: int, *, poll: float = POLL_SECONDS) -> Iterator[str]:
+def watch(path: Path, start: int, *, poll: float = POLL_SECONDS) -> Generator[str, None, None]:
     """What is appended to a file from byte ``start`` on, for ever; of a rotated file also what was written last.
 
     Yields an empty string when there is nothing new, then waits ``poll`` seconds.
     """
     file, half = _open(path, start), b""
-    while True:
-        data = file.read(BLOCK) if file else b""
-        if data:
-            whole, _, half = (half + data).rpartition(b"\n")
-            if whole:
-                yield whole.decode(errors="replace")
-            continue
-        if file is None or _replaced(file, path):
-            if file:
-                file.close()
-            file, half = _open(path, 0), b""
-            if file:
+    try:
+        while True:
+            if data := file.read(BLOCK) if file else b"":
+                whole, _, half = (half + data).rpartition(b"\n")
+                if whole:
+                    yield whole.decode(errors="replace")
                 continue
-        yield ""
-        time.sleep(poll)
+            if file is None or _replaced(file, path):
+                if file:
+                    file.close()
+                file, half = _open(path, 0), b""
+                if file:
+                    continue
+            yield ""
+            time.sleep(poll)
+    finally:
+        if file:
+            file.close()
 
 
 def _open(path: Path, start: int) -> BinaryIO | None:

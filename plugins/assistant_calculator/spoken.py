@@ -14,10 +14,15 @@ ROOT = "~"
 
 _SYMBOLS = {"+", "-", "*", "/", "%", "**", "(", ")", ROOT, "cuberoot"}
 
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_MINUS = "\N{MINUS SIGN}"
+_SIGNS = rf"+*/^{_TIMES}÷√{_MINUS}"
+
 _PHRASES: dict[tuple[str, ...], tuple[str, ...]] = {
     tuple(said.split()): tuple(symbols.split())
     for said, symbols in {
-        "plus": "+", "minus": "-", "negative": "-", "times": "*", "multiplied by": "*", "x": "*", "×": "*",
+        _TIMES: "*",
+        "plus": "+", "minus": "-", "negative": "-", "times": "*", "multiplied by": "*", "x": "*",
         "divided by": "/", "over": "/", "÷": "/", "modulo": "%", "mod": "%", "percent": "percent",
         "per cent": "percent", "to the power of": "**", "to the power": "**", "^": "**", "squared": "** 2",
         "cubed": "** 3", "square root of": ROOT, "root of": ROOT, "sqrt": ROOT, "√": ROOT, "cube root of": "cuberoot",
@@ -27,7 +32,7 @@ _PHRASES: dict[tuple[str, ...], tuple[str, ...]] = {
 }  # fmt: skip
 _LONGEST = max(map(len, _PHRASES))
 
-_ORDINALS = "second third fourth fifth sixth seventh eighth ninth tenth".split()
+_ORDINALS = ["second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"]
 _PARTS = {"third": 3, "quarter": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
 _PARTS |= {f"{part}s": value for part, value in _PARTS.items()}
 
@@ -50,14 +55,14 @@ _VOCABULARY = "|".join(
 _DANGLING = r"plus|minus|times|divided by|multiplied by|over|modulo|mod|to the power of"
 _DEED = (
     rf"\b(?:{_DANGLING}|to the power|to the \w+ power|squared|cubed|root of|sqrt|per ?cent (?:of|off)|half of"
-    rf"|(?:{'|'.join(_PARTS)}) of|double|twice|add|subtract|multiply|divide|sum of|product of|difference (?:of|between))\b"
-    r"|\d\s*%\s*(?:off?\b|[-+*/\d])|[+*/^×÷√−]|\d\s*x\s*\d|[\d)]\s*-"
+    rf"|(?:{'|'.join(_PARTS)}) of|double|twice|add|subtract|multiply|divide|sum of|product of"
+    rf"|difference (?:of|between))\b|\d\s*%\s*(?:off?\b|[-+*/\d])|[{_SIGNS}]|\d\s*x\s*\d|[\d)]\s*-"
 )
 PATTERN = (
     r"(?!\d+([-/])\d+\1\d+$|(?:9/11|24/7|50/50|\d{3}-\d{4})$)"
-    rf"(?!(?:plus|times|over|divided|multiplied|mod)\b)(?!.*(?:\b(?:{_DANGLING})|[-+*/^×÷−√])\s*$)"
+    rf"(?!(?:plus|times|over|divided|multiplied|mod)\b)(?!.*(?:\b(?:{_DANGLING})|[-{_SIGNS}])\s*$)"
     rf"(?=.*(?:\d|\b(?:{'|'.join(NUMBER_WORDS)})\b))(?=.*(?:{_DEED}))"
-    rf"(?:(?:\d[\d,]*(?:\.\d+)?|(?:{_VOCABULARY})\b|[-+*/^×÷√−%()=])[\s-]*)++"
+    rf"(?:(?:\d[\d,]*(?:\.\d+)?|(?:{_VOCABULARY})\b|[-{_SIGNS}%()=])[\s-]*)++"
 )
 """What sounds like a calculation: nothing but numbers and arithmetic, something to be done with them, and no date,
 phone number or saying. A filter, not a grammar: ``to_symbols`` has the last word."""
@@ -71,7 +76,7 @@ def to_symbols(text: str) -> str:
     Raises:
         ToolError: there is a word in it that is no arithmetic, or two numbers have nothing between them.
     """
-    said = text.lower().replace("−", "-")
+    said = text.lower().replace(_MINUS, "-")
     said = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", said)
     said = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", said)
     return _expression(list(_rewritten(with_digits(_TOKEN.findall(said)))))

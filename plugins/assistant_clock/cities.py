@@ -170,10 +170,11 @@ COUNTRY_ALIASES: dict[str, tuple[str, ...]] = {
 """Other names of countries, the best first where the database's own is not fit to be said."""
 
 WITH_ARTICLE = {
-    "Bahamas", "British Virgin Islands", "Cayman Islands", "Central African Republic", "Cocos Islands", "Comoros", "Cook Islands", "Czech Republic", "Dominican Republic", "Falkland Islands",
-    "Faroe Islands", "Gambia", "Isle of Man", "Maldives", "Netherlands", "Northern Mariana Islands", "Philippines",
-    "Republic of the Congo", "Seychelles", "Solomon Islands", "Turks and Caicos Islands", "US Virgin Islands",
-    "United Arab Emirates", "United Kingdom",
+    "Bahamas", "British Virgin Islands", "Cayman Islands", "Central African Republic", "Cocos Islands", "Comoros",
+    "Cook Islands", "Czech Republic", "Dominican Republic", "Falkland Islands", "Faroe Islands", "Gambia",
+    "Isle of Man", "Maldives", "Netherlands", "Northern Mariana Islands", "Philippines", "Republic of the Congo",
+    "Seychelles", "Solomon Islands", "Turks and Caicos Islands", "US Virgin Islands", "United Arab Emirates",
+    "United Kingdom",
 }  # fmt: skip
 """Countries that are said with ``the``."""
 

@@ -19,6 +19,7 @@ from assistant import ToolError
 
 from .cities import CAPITALS, CITIES, COUNTRY_ALIASES, UNKNOWN_TO_SPEECH, WITH_ARTICLE
 
+_APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _OBSCURE_REGIONS = ("Antarctica/", "America/North_Dakota/", "America/Indiana/")
 
 
@@ -133,7 +134,7 @@ def _zones_by_country() -> dict[str, list[str]]:
 
 @cache
 def _countries() -> dict[str, str]:
-    return {code: name.replace("’", "'") for code, name in _table("iso3166.tab")}
+    return {code: name.replace(_APOSTROPHE, "'") for code, name in _table("iso3166.tab")}
 
 
 def _table(name: str) -> list[list[str]]:
@@ -144,5 +145,5 @@ def _table(name: str) -> list[list[str]]:
 def _plain(name: str) -> str:
     decomposed = unicodedata.normalize("NFKD", name.casefold())
     letters = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    words = re.sub(r"[.'’]", "", letters.replace("&", " and "))
+    words = re.sub(rf"[.'{_APOSTROPHE}]", "", letters.replace("&", " and "))
     return re.sub(r"[\W_]+", " ", words).strip().removeprefix("the ")

@@ -12,8 +12,9 @@ from .places import sayable
 
 _NUMBER = Range(0, 300)
 _NAME = Wildcard(
-    r"(?!(?:new|quick|second|another|third|short|long|me|us|all|every|it|that|this|now|later|no|any|other|first|last)$)"
-    r"(?!.*\b(?:timers?|alarms?|minutes?|seconds?|hours?|days?|for|set|me|us|and a half)\b)(?!.*\b(?:a|an|the)$)[^\W\d][\w' -]{0,40}"
+    r"(?!(?:new|quick|second|another|third|short|long|all|every|it|that|this|now|later|no|any|other|first|last)$)"
+    r"(?!.*\b(?:timers?|alarms?|minutes?|seconds?|hours?|days?|for|set|me|us|and a half)\b)(?!.*\b(?:a|an|the)$)"
+    r"[^\W\d][\w' -]{0,40}"
 )
 
 _SLOTS: dict[str, Slot] = {
@@ -126,7 +127,7 @@ def _set() -> Iterator[Intent]:
     )
     yield Intent(tool="set_timer", sentences=sentences, slots=_SLOTS)
     named = (
-        f"{_SET} [{_A} ]{{name}} timer [(for|to|of) ]{_DURATION}",
+        f"{_SET} [{_A} ]{{name}} timer (for|to|of) {_DURATION}",
         f"{_SET} [{_A} ]timer (for|to|of) {_DURATION} {called}",
         f"{_SET} [{_A} ]{_LONG} timer {called}",
         f"{_SET} [{_A} ]{_LONG} {{name}} timer",

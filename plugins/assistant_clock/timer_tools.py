@@ -60,7 +60,7 @@ class TimerTools:
             return "The timer is cancelled." if count == 1 else f"All {count} timers are cancelled."
         found = _select(running, name, _total(hours, minutes, seconds))
         if len(found) > 1:
-            raise ToolError(f"There are {len(found)} timers: {_listed(found)}.", hint="Say which one to cancel, or all.")
+            raise ToolError(f"There are {len(found)} timers: {_listed(found)}.", hint="Say which one, or all.")
         await _stored(self._timers.cancel(found))
         return f"{_label(found[0]).capitalize()} is cancelled."
 

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ class MlxLanguageModel(LanguageModel):
         own = self._ready()[0].context
         return min(own, self._settings.context or own)
 
-    def generate(self, request: ChatRequest) -> Iterator[Delta]:
+    def generate(self, request: ChatRequest) -> Generator[Delta, None, None]:
         """Answer: a ``next()`` is one step of the batch that all live answers share, or none if it already brought
         something for this one. A step without visible text gives an empty delta.
 

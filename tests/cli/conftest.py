@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cli.fake_daemon import FakeDaemon, serving
 
 from assistant.cli import run
 from assistant.paths import Paths, find
-from cli.fake_daemon import FakeDaemon, serving
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from assistant.events import Event
 from assistant.wire import Cancel, Command, EndAudio, Listen, Say
 
 SESSION = wire.SessionInfo(
-    id="0123456789abcdef0123456789abcdef", title="The capital", channel="cli", created_at=1e9, updated_at=1e9, messages=2
-)
+    id="0123456789abcdef0123456789abcdef", title="The capital", channel="cli", created_at=1e9, updated_at=1e9,
+    messages=2,
+)  # fmt: skip
 MODEL = wire.ModelInfo(name="starter", present=True, folder="/models/starter", bytes=92_871_040, licence="Apache-2.0")
 TRANSCRIPT = wire.Transcript(text="hello world", language="en", seconds=1.0)
 

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cli.conftest import Shell
+from cli.fake_daemon import SESSION, FakeDaemon, cancelled, failed, text
 
 from assistant import events
 from assistant.cli import connect
 from assistant.events import decode
 from assistant.voice.audio_files import write_wav
 from assistant.wire import Cancel, EndAudio, Listen, Say
-from cli.conftest import Shell
-from cli.fake_daemon import SESSION, FakeDaemon, cancelled, failed, text
 
 Until = Callable[[Callable[[], object]], None]
 
@@ -159,7 +159,8 @@ def test_lost_events_are_a_failure(shell: Shell, fake_daemon: FakeDaemon) -> Non
 
 
 def test_model_download_is_told_every_tenth_without_a_terminal(shell: Shell, fake_daemon: FakeDaemon) -> None:
-    progress = [events.ModelProgressed(model="starter", phase="download", done=n, total=1000) for n in range(0, 1001, 5)]
+    steps = range(0, 1001, 5)
+    progress = [events.ModelProgressed(model="starter", phase="download", done=done, total=1000) for done in steps]
     ready = events.ModelProgressed(model="starter", phase="ready")
     fake_daemon.script = [events.TurnStarted(source="text"), *progress, ready, *text("Paris")[1:]]
     done = shell("ask", "hi")

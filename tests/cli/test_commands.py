@@ -10,13 +10,13 @@ import wave
 from pathlib import Path
 
 import pytest
+from cli.conftest import Shell
+from cli.fake_daemon import SESSION, TRANSCRIPT, FakeDaemon
 
 from assistant import events
 from assistant.paths import Paths
 from assistant.voice.audio_files import write_wav
 from assistant.wire import Conversation, EngineInfo, PluginInfo, SessionInfo, Status
-from cli.conftest import Shell
-from cli.fake_daemon import SESSION, TRANSCRIPT, FakeDaemon
 
 
 @pytest.fixture

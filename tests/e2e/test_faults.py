@@ -180,7 +180,8 @@ def test_plugin_that_breaks_at_import_is_isolated(home: Home, tmp_path: Path, fa
     (site / "broken_plugin.py").write_text(f"import os, time\n{fault}\n")
     home.env["PYTHONPATH"] = str(site)
     home.config('[llm]\nengine = "scripted"\n[lanes]\n')
-    home.run("up")
+    starts = [home.run("up").code for _ in range(3)]
+    assert starts == ([1, 1, 0] if "_exit" in fault else [0, 0, 0])
     assert home.run("ask", "hello").code == 0
     listed = home.run("plugins", "list").out
     assert "failed" in next(line for line in listed.splitlines() if line.startswith("broken"))

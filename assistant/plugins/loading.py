@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 import logging
 import re
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -15,20 +18,24 @@ from typing import Any, Literal, TypeVar
 
 import pluggy
 
-from . import hookspecs
-from .config import Settings
+from assistant import hookspecs
+from assistant.config import Settings
+from assistant.engines import Engine
+from assistant.errors import AssistantError, PluginError
+from assistant.hookspecs import GROUP, PluginContext, PluginSettings
+from assistant.intents import Intent
+from assistant.paths import Paths
+from assistant.tomlfile import convert, nearest
+from assistant.tools import Tool
+
 from .contributions import collect
-from .engines import Engine
-from .errors import AssistantError, PluginError
-from .hookspecs import GROUP, PluginContext, PluginSettings
-from .intents import Intent
 from .lifespans import Lifespan
 from .observers import GuardedPublish, Observer
-from .paths import Paths
-from .tomlfile import convert, nearest
-from .tools import Tool
 
 T = TypeVar("T")
+
+LOAD_SECONDS = 10.0
+"""How long importing a plugin, or one hook of it at start, may take."""
 
 NAME = r"[a-z][a-z0-9_]*"
 """A plugin's name: it is a table of the configuration, a folder, a logger and a part of URLs and variables."""
@@ -103,6 +110,10 @@ class Plugin:
         return (*dict.fromkeys(names), *(said for hook, said in SAID.items() if hook in self.hooks))
 
 
+class _Overdue(Exception):
+    """A call into a plugin passed its deadline."""
+
+
 class Loader:
     """Takes entry points to registered plugins, and calls one hook of one plugin."""
 
@@ -126,7 +137,7 @@ class Loader:
         if not re.fullmatch(NAME, plugin.name) or plugin.name == "disabled":
             hint = f"the name of its entry point must match {NAME}"
             raise PluginError(f"{plugin.name!r} is no name for a plugin", hint=hint)
-        registered = guarded("the import", point.load)
+        registered = guarded("the import", point.load, LOAD_SECONDS)
         if registered is None:
             raise PluginError("the entry point names None", hint="it names a module or an object with hooks")
         for other in others:
@@ -169,7 +180,9 @@ class Loader:
                 self.warnings.append((f"plugin {plugin.name!r}: {name} is never called", "mark it with @hookimpl"))
 
     def _configure(self, plugin: Plugin, publish: GuardedPublish) -> None:
-        kind: Any = self.call(plugin, "plugin_settings") if "plugin_settings" in plugin.hooks else PluginSettings
+        kind: Any = PluginSettings
+        if "plugin_settings" in plugin.hooks:
+            kind = self.call(plugin, "plugin_settings", LOAD_SECONDS)
         if not (isinstance(kind, type) and issubclass(kind, PluginSettings)):
             got = kind.__name__ if isinstance(kind, type) else type(kind).__name__
             raise PluginError(f"plugin_settings returned {got}, expected a subclass of PluginSettings")
@@ -190,13 +203,13 @@ class Loader:
 
         return one
 
-    def call(self, plugin: Plugin, hook: str, **arguments: object) -> Any:
+    def call(self, plugin: Plugin, hook: str, seconds: float = 0, **arguments: object) -> Any:
         """Call one hook of one plugin.
 
         Raises:
-            PluginError: it raised.
+            PluginError: it raised, or took longer than ``seconds`` (0: no deadline).
         """
-        return guarded(hook, lambda: self.caller(plugin, hook)(**arguments))
+        return guarded(hook, lambda: self.caller(plugin, hook)(**arguments), seconds)
 
     def collect(self, plugin: Plugin, hook: str) -> list[Any]:
         """What a ``register_*`` hook of one plugin gives, checked; it is called once.
@@ -205,23 +218,44 @@ class Loader:
             PluginError: it raised or returned nonsense.
         """
         if hook in plugin.hooks and hook not in plugin.found:
-            result = self.call(plugin, hook, context=plugin.context)
-            plugin.found[hook] = guarded(hook, lambda: collect(hook, result))
+            result = self.call(plugin, hook, LOAD_SECONDS, context=plugin.context)
+            plugin.found[hook] = guarded(hook, lambda: collect(hook, result), LOAD_SECONDS)
         return plugin.found.get(hook, [])
 
 
-def guarded(what: str, call: Callable[[], T]) -> T:
-    """Call into a plugin.
+def guarded(what: str, call: Callable[[], T], seconds: float = 0) -> T:
+    """Call into a plugin, on a thread of its own if it has a deadline: one that never returns is left behind there.
 
     Raises:
-        AssistantError: it raised; names ``what``, the exception and the line of it.
+        AssistantError: it raised, or took longer than ``seconds``; names ``what``, the exception and the line of it.
     """
     try:
-        return call()
+        return call() if not seconds else _within(seconds, call)
+    except _Overdue as error:
+        hint = "slow work belongs into an engine's load() or into lifespan"
+        raise PluginError(f"{what} took longer than {seconds:g} s", hint=hint) from error
     except (AssistantError, pluggy.PluginValidationError):
         raise
     except (Exception, SystemExit) as error:
         raise PluginError(f"{what} raised {said(error)}{_place(error)}") from error
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="plugin hook", daemon=True).start()
+    try:
+        return future.result(seconds)
+    except FutureTimeoutError:
+        if future.done():
+            raise
+        raise _Overdue from None
 
 
 def said(error: BaseException) -> str:

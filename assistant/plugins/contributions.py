@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .engines import LanguageModel, SpeechToText, TextToSpeech
-from .errors import PluginError
-from .hookspecs import Route
-from .intents import Intent, check_intent
-from .tools import Tool
+from assistant.engines import LanguageModel, SpeechToText, TextToSpeech
+from assistant.errors import PluginError
+from assistant.hookspecs import Route
+from assistant.intents import Intent, check_intent
+from assistant.tools import Tool
 
 LIMIT = 1000
 """The most objects that one hook may return; an endless generator must not hang the daemon."""

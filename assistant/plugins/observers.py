@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import get_args
 
-from . import events
-from .errors import PluginError
-from .events import Event
+from assistant import events
+from assistant.errors import PluginError
+from assistant.events import Event
 
 CAPACITY = 1000
 """Events that wait for one observer before it loses some."""

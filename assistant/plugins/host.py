@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from .config import Settings
-from .engines import Engine, ToolCall
-from .errors import AssistantError, ConfigError, PluginError
-from .events import Event, PluginFailed
-from .hookspecs import GROUP, PluginSettings, ResourceProbe, Route, Session, Verdict, WakeWord
-from .intents import Intent
+from assistant.config import Settings
+from assistant.engines import Engine, ToolCall
+from assistant.errors import AssistantError, ConfigError, PluginError
+from assistant.events import Event, PluginFailed
+from assistant.hookspecs import GROUP, PluginSettings, ResourceProbe, Route, Session, Verdict, WakeWord
+from assistant.intents import Intent
+from assistant.paths import Paths
+from assistant.tomlfile import nearest
+from assistant.tools import Tool
+from assistant.wire import PluginInfo
+
+from .deaths import DEATHS, LoadMarks
 from .lifespans import SECONDS, Lifespan
 from .loading import Loader, Plugin, check_intents, line, log, timed
 from .observers import GuardedPublish, Observer
-from .paths import Paths
-from .tomlfile import nearest
-from .tools import Tool
-from .wire import PluginInfo
 
 if TYPE_CHECKING:
     import click
@@ -54,6 +56,7 @@ class PluginHost:
         self._all: list[Plugin] = []
         self._lock = threading.RLock()
         self._loader = Loader(settings, paths)
+        self._marks = LoadMarks(paths.state / "loading")
 
     def load(self) -> None:
         """Load every plugin that is not disabled; never raises for what a plugin does."""
@@ -83,10 +86,19 @@ class PluginHost:
         try:
             if taken:
                 raise PluginError(f"{taken.distribution} has a plugin of that name too", hint="uninstall one of them")
+            if self._marks.deaths(plugin.name, version) >= DEATHS:
+                hint = f"update or disable it; to try it again, delete {self._marks.file(plugin.name)}"
+                raise PluginError(f"the daemon died {DEATHS} times while loading it", hint=hint)
+        except AssistantError as error:
+            self._withdraw(plugin, error)
+            return
+        self._marks.begin(plugin.name, version)
+        try:
             publish = GuardedPublish(self._publish, self._failing(plugin))
             timed(plugin, lambda: self._loader.load(point, plugin, others, publish))
         except AssistantError as error:
             self._withdraw(plugin, error)
+        self._marks.end(plugin.name)
 
     def _load_intents(self) -> None:
         """Collect intents; failing a plugin can take away the tool of another's intent, so repeat until all is well."""
