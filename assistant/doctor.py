@@ -189,7 +189,7 @@ def _portaudio(machine: Machine) -> Check:
         hint = f"{sys.executable} -m pip install sounddevice"
         return Check(name="portaudio", state="warn", message="sounddevice is not installed: no sound", hint=hint)
     if bundled or machine.find_library("portaudio"):
-        return Check(name="portaudio", state="ok", message="sound can be played")
+        return Check(name="portaudio", state="ok", message="PortAudio is installed")
     message = "PortAudio is missing: no microphone and no loudspeaker; audio files work"
     return Check(name="portaudio", state="warn", message=message, hint=PORTAUDIO.install(machine))
 

@@ -5,22 +5,13 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime, tzinfo
-from typing import Literal
 
 import msgspec
 
 from .wire import Conversation, StoredMessage, StoredToolCall
 
-ExportFormat = Literal["markdown", "json"]
-"""What a conversation can be written as."""
-
 _NAMES = {"user": "You", "assistant": "Assistant"}
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def export(conversation: Conversation, form: ExportFormat, zone: tzinfo | None = None) -> str:
-    """The conversation in one of the formats; see ``to_markdown`` and ``to_json``."""
-    return to_json(conversation) if form == "json" else to_markdown(conversation, zone)
 
 
 def to_json(conversation: Conversation) -> str:

@@ -26,8 +26,8 @@ MAX_WORDS = 40
 MAX_PHRASES = 5000
 """How many example sentences a recogniser is given at most."""
 
-MAX_LISTED = 1000
-"""Numbers of a range that are listed one by one."""
+MAX_SPELLED = 1000
+"""Numbers of a range that are understood in words as well as in digits, counted from its first."""
 
 _MAX_READINGS = 200
 
@@ -41,7 +41,7 @@ class Words(msgspec.Struct, frozen=True):
 
 
 class Range(msgspec.Struct, frozen=True):
-    """A slot that takes a whole number, in digits or words."""
+    """A slot that takes a whole number, in digits or, the first thousand of them, in words."""
 
     first: int
     last: int
@@ -166,7 +166,8 @@ def _rank(reading: _Reading) -> tuple[int, int, int, int]:
     return len(reading.wild), sum(map(len, reading.wild.values())), -reading.literal, reading.index
 
 
-_WORDS = {"kind": "words"}
+_LISTED = {"value": "as it is listed"}
+_DIGITS = " in digits"
 
 
 def _read(result: RecognizeResult, index: int, text: str) -> _Reading:
@@ -175,8 +176,8 @@ def _read(result: RecognizeResult, index: int, text: str) -> _Reading:
     for entity in result.entities_list:
         if entity.is_wildcard:
             wild[entity.name] = slots[entity.name] = _original(entity.text, text)
-        else:
-            slots[entity.name] = entity.value if entity.metadata == _WORDS else int(entity.value)
+        elif not entity.name.endswith(_DIGITS):
+            slots[entity.name] = entity.value if entity.metadata == _LISTED else int(entity.value)
     return _Reading(index, slots, wild, result.text_chunks_matched)
 
 
@@ -200,41 +201,55 @@ def _grammar(language: str, intents: tuple[Intent, ...], *, wild: bool) -> Inten
         free = {name for name, slot in intent.slots.items() if isinstance(slot, Wildcard)}
         texts = [text for text in intent.sentences if any(f"{{{name}}}" in text for name in free) == wild]
         if intent.language == language and texts:
-            slots = {name: _slot_list(name, slot, language) for name, slot in intent.slots.items()}
-            data = IntentData(sentence_texts=texts, slot_lists=slots, wildcard_list_names=free)
+            lists = _slot_lists(intent.slots, language)
+            data = IntentData(sentence_texts=texts, slot_lists=lists, wildcard_list_names=free)
             grammar[str(index)] = Sentences(name=str(index), data=[data])
             data.sentences  # noqa: B018  (parsed now, not at the first question)
     return Intents(language=language, intents=grammar)
 
 
-def _slot_list(name: str, slot: Slot, language: str) -> SlotList:
+def _slot_lists(slots: dict[str, Slot], language: str) -> dict[str, SlotList]:
     from hassil import RangeSlotList, TextSlotList, WildcardSlotList
 
-    if isinstance(slot, Words):
-        return TextSlotList.from_tuples(_listed(slot.values), allow_template=False, name=name)
-    if isinstance(slot, Range):
-        if slot.last - slot.first > MAX_LISTED:
-            return RangeSlotList(name=name, start=slot.first, stop=slot.last)
-        return _numbers(slot.first, slot.last, language)
-    return WildcardSlotList(name=name)
+    lists: dict[str, SlotList] = {}
+    for name, slot in slots.items():
+        if isinstance(slot, Words):
+            lists[name] = TextSlotList.from_tuples(_listed(slot.values), allow_template=False, name=name)
+        elif isinstance(slot, Range) and slot.last - slot.first > MAX_SPELLED:
+            digits = f"{name}{_DIGITS}"
+            lists[digits] = RangeSlotList(digits, start=slot.first, stop=slot.last, words=False)
+            lists[name] = _numbers(slot.first, slot.first + MAX_SPELLED, language, digits)
+        elif isinstance(slot, Range):
+            lists[name] = _numbers(slot.first, slot.last, language)
+        else:
+            lists[name] = WildcardSlotList(name=name)
+    return lists
 
 
 @lru_cache(maxsize=64)
-def _numbers(first: int, last: int, language: str) -> SlotList:
-    """The numbers as words of a list, which hassil finds ten times faster than it does those of a range."""
-    from hassil import TextSlotList
+def _numbers(first: int, last: int, language: str, digits: str = "") -> SlotList:
+    """The numbers as words of a list, which hassil finds ten times faster than it does those of a range.
+
+    Args:
+        digits: the name of a range of more numbers, which are understood in digits only.
+    """
+    from hassil import TextSlotList, TextSlotValue
+    from hassil.expression import ListReference
 
     from .phrases import spelled
 
     said: dict[str, Value] = {}
     for number in range(first, last + 1):
         words = spelled(number, language)
-        said |= {str(number): number, words: number, words.replace("-", " "): number}
-    return TextSlotList.from_tuples(_listed(said), allow_template=False, name="numbers")
+        said |= {words: number, words.replace("-", " "): number} | ({} if digits else {str(number): number})
+    numbers = TextSlotList.from_tuples(_listed(said), allow_template=False, name="numbers")
+    if digits:
+        numbers.values.append(TextSlotValue(text_in=ListReference(list_name=digits), value_out=None))
+    return numbers
 
 
 def _listed(said: dict[str, Value]) -> list[tuple[str, Value, dict[str, str], dict[str, str]]]:
-    return [(words, value, {}, _WORDS) for words, value in said.items()]
+    return [(words, value, {}, _LISTED) for words, value in said.items()]
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import anyio
@@ -76,7 +76,7 @@ class Sessions:
         self._parts = parts
         self._tasks = tasks
         self._live: dict[str, LiveTurn] = {}
-        self._starting: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+        self._finding = anyio.Lock()
 
     @property
     def live(self) -> int:
@@ -98,10 +98,8 @@ class Sessions:
                 f"the prompt has {size:,} bytes; at most {MAX_PROMPT_BYTES:,} are taken", hint="send a part of it"
             )
         source: events.TurnSource = "api" if command.channel == "api" else "text"
-        session = await self._session(command)
-        turn = Turn(command.turn_id, Session(session.id, command.channel), source, text=text)
-        turn.speak, turn.model = command.speak, command.model
-        await self._start(turn)
+        turn = Turn(command.turn_id, Session("", command.channel), source, text=text)
+        session, _ = await self._begin(command, turn)
         return session
 
     async def listen(self, command: Listen) -> Utterance:
@@ -110,11 +108,10 @@ class Sessions:
         Raises:
             SessionNotFound: no conversation has that id.
         """
-        session = await self._session(command)
         send, receive = anyio.create_memory_object_stream[bytes](1000)
-        turn = Turn(command.turn_id, Session(session.id, command.channel), "voice", audio=receive)
-        turn.speak, turn.model = command.speak, command.model
-        return Utterance(session, send, await self._start(turn))
+        turn = Turn(command.turn_id, Session("", command.channel), "voice", audio=receive)
+        session, live = await self._begin(command, turn)
+        return Utterance(session, send, live)
 
     async def cancel(self, session_id: str, turn_id: str = "") -> bool:
         """Cancel the live turn and wait for its end; False if there is none, or another than ``turn_id``."""
@@ -130,25 +127,41 @@ class Sessions:
         for session_id in list(self._live):
             await self.cancel(session_id)
 
+    async def _begin(self, command: Say | Listen, turn: Turn) -> tuple[SessionInfo, LiveTurn]:
+        """Find the conversation and start the turn in it; two commands that name none never get the same one."""
+        async with nullcontext() if command.session_id else self._finding:
+            session = await self._session(command)
+            turn.session = Session(session.id, command.channel)
+            turn.speak, turn.model = command.speak, command.model
+            return session, await self._start(turn)
+
     async def _session(self, command: Say | Listen) -> SessionInfo:
+        """The conversation that is meant: the one named, the newest of the channel, or a new one.
+
+        A command that names none does not interrupt an answer, unless it is spoken: then it is meant to.
+        """
         db = self._parts.db
         if command.session_id:
             return await db.call(STORE, Store.session, command.session_id)
         if not command.new:
             since = time.time() - self._parts.settings.sessions.resume_minutes * 60
             recent = await db.call(STORE, Store.latest_session, command.channel, since)
-            if recent is not None:
+            if recent is not None and (recent.id not in self._live or isinstance(command, Listen)):
                 return recent
         return await db.call(STORE, Store.create_session, command.channel, "")
 
     async def _start(self, turn: Turn) -> LiveTurn:
-        live = LiveTurn(turn.id)
-        async with self._starting[turn.session.id]:
-            await self.cancel(turn.session.id)
-            await self._parts.db.call(STORE, Store.begin_turn, turn.session.id, turn.id, turn.source)
-            self._live[turn.session.id] = live
+        session_id = turn.session.id
+        while session_id in self._live:
+            await self.cancel(session_id)
+        live = self._live[session_id] = LiveTurn(turn.id)
+        try:
+            await self._parts.db.call(STORE, Store.begin_turn, session_id, turn.id, turn.source)
+        except BaseException:
+            self._ended(session_id, live)
+            raise
         turn.began = time.perf_counter()
-        started = events.TurnStarted(source=turn.source, session_id=turn.session.id, turn_id=turn.id)
+        started = events.TurnStarted(source=turn.source, session_id=session_id, turn_id=turn.id)
         self._parts.bus.publish(started)
         self._tasks.start_soon(self._run, turn, live)
         return live
@@ -158,6 +171,8 @@ class Sessions:
             with live.scope:
                 await TurnRunner(self._parts, turn).run()
         finally:
-            if self._live.get(turn.session.id) is live:
-                del self._live[turn.session.id]
-            live.done.set()
+            self._ended(turn.session.id, live)
+
+    def _ended(self, session_id: str, live: LiveTurn) -> None:
+        del self._live[session_id]
+        live.done.set()

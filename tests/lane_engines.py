@@ -63,6 +63,7 @@ class Toy(Base):
         self.note = note
         self.history: list[str] = []
         self.thread = 0
+        self.kept: Iterator[int] = iter(())
 
     def load(self, model: Path | None) -> None:
         """Remember the thread."""
@@ -119,6 +120,11 @@ class Toy(Base):
                 yield number
         finally:
             self.history.append(f"{name} closed on {self._here()}")
+
+    def kept_steps(self, name: str, count: int) -> Iterator[int]:
+        """Steps of a generator that the engine holds on to, so that only close() ends it."""
+        self.kept = self.steps(name, count)
+        return self.kept
 
     def numbers(self, count: int) -> Iterator[int]:
         """Steps that do nothing."""

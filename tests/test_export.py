@@ -7,7 +7,7 @@ from datetime import UTC, timedelta, timezone
 import msgspec
 
 from assistant.events import ErrorInfo
-from assistant.export import export, to_json, to_markdown
+from assistant.export import to_json, to_markdown
 from assistant.wire import Conversation, SessionInfo, StoredMessage, StoredToolCall
 
 NOON = 1_767_268_800.0
@@ -94,9 +94,3 @@ def test_json_decodes_to_the_same_conversation() -> None:
     assert text.startswith('{\n  "session": {')
     assert text.endswith("}\n")
     assert "ünïcode 👍" in text
-
-
-def test_export_chooses_by_name() -> None:
-    whole = conversation(user("hi"))
-    assert export(whole, "json") == to_json(whole)
-    assert export(whole, "markdown", UTC) == to_markdown(whole, UTC)

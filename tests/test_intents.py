@@ -164,10 +164,13 @@ def test_a_slot_can_be_passed_under_another_name() -> None:
     assert match == Match(tool="set_timer", arguments={"hours": 2, "minutes": 30})
 
 
-def test_a_large_range_works_too() -> None:
-    intent = Intent(tool="pick", sentences=("pick number {n}",), slots={"n": Range(0, 100_000)})
-    match = IntentMatcher([intent]).match("pick number 54321")
-    assert match == Match(tool="pick", arguments={"n": 54321})
+@pytest.mark.parametrize(("said", "number"), [("54321", 54321), ("100000", 100_000), ("ten", 10), ("nine hundred and one", 901)])
+def test_a_large_range_is_understood_in_digits_and_its_beginning_in_words(said: str, number: int) -> None:
+    slots = {"n": Range(0, 100_000), "m": Range(5, 2_000)}
+    matcher = IntentMatcher([Intent(tool="pick", sentences=("pick number {n} [of {m}]",), slots={**slots})])
+    assert matcher.match(f"pick number {said}") == Match(tool="pick", arguments={"n": number})
+    assert matcher.match(f"pick number {said} of 1999") == Match(tool="pick", arguments={"n": number, "m": 1999})
+    assert matcher.match("pick number 100001") is None
 
 
 def test_other_languages_keep_their_own_words() -> None:

@@ -167,7 +167,7 @@ async def test_equals_take_turns(lane: Lane, tmp_path: Path) -> None:
 
 
 async def test_leaving_a_stream_closes_its_generator_on_its_thread(lane: Lane) -> None:
-    async with lane.stream("toy", Toy.steps, "llm", 1_000_000) as items:
+    async with lane.stream("toy", Toy.kept_steps, "llm", 1_000_000) as items:
         assert await anext(items) == 0
     history = await lane.call("toy", Toy.remembered)
     assert history[-1] == "llm closed on same thread"
@@ -465,7 +465,7 @@ async def test_garbage_from_a_process_ends_it(gpu: Lane) -> None:
 
 
 async def test_a_step_that_takes_too_long_ends_the_process_and_what_it_started(make: MakeLane) -> None:
-    lane = make(heartbeat_seconds=0.05, step_seconds=1.0)
+    lane = make(heartbeat_seconds=0.1, step_seconds=1.0)
     await lane.add("toy", Toy(), None)
     orphan = psutil.Process(await lane.call("toy", Toy.spawn))
     with pytest.raises(EngineCrashed, match="hung: one step of engine 'toy' took longer than 1 s"):
@@ -475,7 +475,7 @@ async def test_a_step_that_takes_too_long_ends_the_process_and_what_it_started(m
 
 
 async def test_a_load_that_takes_too_long_ends_the_process(make: MakeLane) -> None:
-    lane = make(heartbeat_seconds=0.05, load_seconds=0.5)
+    lane = make(heartbeat_seconds=0.1, load_seconds=1.0)
     with pytest.raises(EngineCrashed, match="hung: loading engine 'bad' took longer"):
         await lane.add("bad", Fragile("hang"), None)
     await until(lambda: lane.info.state == "down")

@@ -14,7 +14,7 @@ from assistant.events import Event, SpeechSynthesized
 from assistant.wire import Listen, Say
 
 from . import failures
-from .sound import Speech, check_target, read_audio
+from .sound import Speech, check_player, check_target, read_audio
 
 if TYPE_CHECKING:
     from assistant.client import Client
@@ -48,9 +48,7 @@ def ask(
     if audio is not None and prompt:
         raise click.UsageError("--audio takes the place of the PROMPT")
     if speak == "-":
-        from .player import check_player
-
-        check_player()
+        check_player("--speak")
     turn_id = uuid.uuid4().hex
     spoken = speak is not None
     pcm = b""

@@ -51,13 +51,37 @@ class Speech:
         if not self._pcm:
             raise AudioError("there is nothing to say", hint="the text holds no word that can be spoken")
         if target == "-":
-            from .player import play
-
-            play(bytes(self._pcm), self.rate)
+            self._play()
             return
         from assistant.voice.audio_files import write_wav
 
         write_wav(Path(target), bytes(self._pcm), self.rate)
+
+
+    def _play(self) -> None:
+        """Play it to its end, in pieces of 100 ms, so that Ctrl-C silences it at once."""
+        from assistant.engines import AudioChunk
+        from assistant.voice.devices import Player
+
+        piece = 2 * (self.rate // 10)
+        with Player() as player:
+            for start in range(0, len(self._pcm), piece):
+                player.play(AudioChunk(pcm=bytes(self._pcm[start : start + piece]), sample_rate=self.rate))
+
+
+def check_player(option: str) -> None:
+    """Refuse to play where nothing can be heard, before any work is done for it.
+
+    Args:
+        option: how the command is told to write a file instead.
+
+    Raises:
+        AudioError: PortAudio is missing, or there is no loudspeaker.
+    """
+    from assistant.voice.devices import why_not
+
+    if reason := why_not():
+        raise AudioError(f"sound cannot be played: {reason}", hint=f"write a file instead: {option} OUT.wav")
 
 
 def read_audio(source: str, *, quiet: bool = False) -> Audio:

@@ -144,8 +144,6 @@ class Child(asyncio.Protocol):
             messages = self._inbox.feed(data)
         except GarbageError as error:
             self.condemn(f"wrote garbage to its host ({error})")
-            if self._socket is not None:
-                self._socket.abort()
             return
         for message in messages:
             if isinstance(message, Beat):

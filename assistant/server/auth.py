@@ -11,8 +11,8 @@ from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 
 
-def check_source(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """A guard that refuses foreign web pages, over HTTP and WebSocket alike.
+async def check_source(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """A guard that refuses foreign web pages, over HTTP and WebSocket alike; not sync, which would cost a thread.
 
     Raises:
         PermissionDeniedException: the request comes from a page of another host, or, over TCP, to another name.

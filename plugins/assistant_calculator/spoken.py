@@ -22,7 +22,7 @@ _PHRASES: dict[tuple[str, ...], tuple[str, ...]] = {
     tuple(said.split()): tuple(symbols.split())
     for said, symbols in {
         _TIMES: "*",
-        "plus": "+", "minus": "-", "negative": "-", "times": "*", "multiplied by": "*", "x": "*",
+        "plus": "+", "minus": "-", "negative": "-", "times": "*", "multiplied by": "*",
         "divided by": "/", "over": "/", "÷": "/", "modulo": "%", "mod": "%", "percent": "percent",
         "per cent": "percent", "to the power of": "**", "to the power": "**", "^": "**", "squared": "** 2",
         "cubed": "** 3", "square root of": ROOT, "root of": ROOT, "sqrt": ROOT, "√": ROOT, "cube root of": "cuberoot",
@@ -48,7 +48,7 @@ _VOCABULARY = "|".join(
     sorted(
         {word for phrase in _PHRASES for word in phrase if word.isalpha()}
         | {word for separators, _ in _VERBS.values() for word in separators}
-        | {*NUMBER_WORDS, *_ORDINALS, *_PARTS, *_VERBS, "point", "a", "an", "off"},
+        | {*NUMBER_WORDS, *_ORDINALS, *_PARTS, *_VERBS, "point", "a", "an", "off", "x", "sqrt"},
         key=lambda word: (-len(word), word),
     )
 )
@@ -60,6 +60,7 @@ _DEED = (
 )
 PATTERN = (
     r"(?!\d+([-/])\d+\1\d+$|(?:9/11|24/7|50/50|\d{3}-\d{4})$)"
+    r"(?!.*(?<![\d)])\s*\bx\b|.*\bx\b(?!\s*[\d(.]))"
     rf"(?!(?:plus|times|over|divided|multiplied|mod)\b)(?!.*(?:\b(?:{_DANGLING})|[-{_SIGNS}])\s*$)"
     rf"(?=.*(?:\d|\b(?:{'|'.join(NUMBER_WORDS)})\b))(?=.*(?:{_DEED}))"
     rf"(?:(?:\d[\d,]*(?:\.\d+)?|(?:{_VOCABULARY})\b|[-{_SIGNS}%()=])[\s-]*)++"
@@ -67,6 +68,7 @@ PATTERN = (
 """What sounds like a calculation: nothing but numbers and arithmetic, something to be done with them, and no date,
 phone number or saying. A filter, not a grammar: ``to_symbols`` has the last word."""
 
+_CROSS = re.compile(r"(?<=[\d)])\s*x\s*(?=[\d(.])")
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|\.\d+|[a-z']+|\*\*|\S", re.ASCII)
 
 
@@ -76,7 +78,7 @@ def to_symbols(text: str) -> str:
     Raises:
         ToolError: there is a word in it that is no arithmetic, or two numbers have nothing between them.
     """
-    said = text.lower().replace(_MINUS, "-")
+    said = _CROSS.sub(" times ", text.lower().replace(_MINUS, "-"))
     said = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", said)
     said = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", said)
     return _expression(list(_rewritten(with_digits(_TOKEN.findall(said)))))

@@ -12,10 +12,8 @@ from msgspec import Meta
 
 from assistant import PluginContext, PluginSettings, TextToSpeech, hookimpl
 
-from .engine import Espeak
 
-
-class EspeakSettings(PluginSettings, frozen=True):
+class EspeakSettings(PluginSettings, frozen=True, kw_only=True):
     """``[plugins.espeak]``."""
 
     voice: str = "en-us"
@@ -26,12 +24,14 @@ class EspeakSettings(PluginSettings, frozen=True):
 
 @hookimpl
 def plugin_settings() -> type[PluginSettings]:
-    """See ``assistant.hookspecs``."""
+    """The type of ``[plugins.espeak]``."""
     return EspeakSettings
 
 
 @hookimpl
 def register_tts(context: PluginContext) -> Iterable[TextToSpeech]:
-    """See ``assistant.hookspecs``."""
+    """The engine ``espeak``."""
+    from .engine import Espeak
+
     assert isinstance(context.settings, EspeakSettings)
     yield Espeak(voice=context.settings.voice, speed=context.settings.speed)

@@ -55,6 +55,7 @@ class Espeak(TextToSpeech):
         self._library: Any = None
         self._callback: Any = None
         self._rate = 0
+        self._known: dict[str, str] = {}
         self._chosen = ""
         self._sound = bytearray()
 
@@ -95,9 +96,9 @@ class Espeak(TextToSpeech):
         Raises:
             EngineFailed: there is no such voice, or the library fails.
         """
-        self._choose(voice or self.voice)
         size = int(self._rate * CHUNK_SECONDS) * 2
         for piece in pieces(text):
+            self._choose(voice or self.voice)
             sound = self._synthesise(piece)
             for start in range(0, len(sound), size):
                 yield AudioChunk(pcm=sound[start : start + size], sample_rate=self._rate)
@@ -128,11 +129,12 @@ class Espeak(TextToSpeech):
     def _choose(self, voice: str) -> None:
         if voice == self._chosen:
             return
+        self._chosen = ""
         base, _, variant = voice.partition("+")
-        known = self.voices()
-        identifier = known.get(base.strip().lower(), "")
+        self._known = self._known or self.voices()
+        identifier = self._known.get(base.strip().lower(), "")
         if not identifier or self._library.espeak_SetVoiceByName(identifier.encode()) != 0:
-            near = difflib.get_close_matches(base.lower(), known, 3, 0.5) or ["en-us", "en-gb", "de", "fr-fr"]
+            near = difflib.get_close_matches(base.lower(), self._known, 3, 0.5) or ["en-us", "en-gb", "de", "fr-fr"]
             raise EngineFailed(
                 f"espeak has no voice named {voice!r}",
                 hint=f"for example {', '.join(near)}; `espeak-ng --voices` lists all",

@@ -73,24 +73,25 @@ def test_the_starter_knows_the_capital_of_france(starter: MlxLanguageModel) -> N
 
 @pytest.mark.model
 def test_a_cancel_in_prefill_or_decode_leaves_no_trace(starter: MlxLanguageModel) -> None:
-    alone = answer(starter, ask("Name three colours."))
+    question = ask("Name three colours.", max_tokens=12)
+    alone = answer(starter, question)
     reading = starter.generate(ask(LONG))
     first = next(reading)
     assert 0 < first.prompt_done < first.prompt_tokens
     reading.close()
-    assert answer(starter, ask("Name three colours.")) == alone
+    assert answer(starter, question) == alone
     writing = starter.generate(ask("Tell me a long story."))
     assert any(delta.text for delta in writing)
     writing.close()
-    assert answer(starter, ask("Name three colours.")) == alone
+    assert answer(starter, question) == alone
 
 
 @pytest.mark.model
 def test_interleaved_answers_are_those_given_alone(starter: MlxLanguageModel) -> None:
     questions = ["What is the capital of France?", "Name three colours.", "Tell me about foxes."]
-    alone = [answer(starter, ask(question, max_tokens=24)) for question in questions]
+    alone = [answer(starter, ask(question, max_tokens=12)) for question in questions]
     texts = [""] * len(questions)
-    live = {index: starter.generate(ask(question, max_tokens=24)) for index, question in enumerate(questions)}
+    live = {index: starter.generate(ask(question, max_tokens=12)) for index, question in enumerate(questions)}
     doomed = starter.generate(ask(LONG))
     next(doomed)
     while live:
@@ -277,9 +278,9 @@ def test_reasoning_that_the_template_opened_is_kept_apart(tmp_path: Path) -> Non
 def test_a_template_that_wants_roles_by_turns_gets_them(tmp_path: Path) -> None:
     template = (
         "{% for message in messages %}{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}"
-        "{{ raise_exception('roles must alternate') }}{% endif %}{{ message.content }}{% endfor %}\n"
+        "{{ raise_exception('roles must alternate') }}{% endif %}{{ message.content }}{% endfor %}{{ '\n' }}"
     )
-    engine = loaded(scripted_model(tmp_path, ["ok"], template=template + "\n"))
+    engine = loaded(scripted_model(tmp_path, ["ok"], template=template))
     system, user = Message(role="system", content="Be brief."), Message(role="user", content="hi")
     assert answer(engine, ChatRequest(messages=(system, user, user))) == "ok"
 
