@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -56,7 +57,17 @@ def run(paths: Paths) -> int:
         finally:
             sock.close()
             paths.socket.unlink(missing_ok=True)
+    _leave_stuck_threads()
     return 0
+
+
+def _leave_stuck_threads() -> None:
+    """End the process at once if a plugin's call never came back; the interpreter would wait for its thread."""
+    stuck = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    if stuck:
+        log.warning("%d call(s) into plugins never returned and are left behind", len(stuck))
+        logging.shutdown()
+        os._exit(0)
 
 
 async def _main(settings: config.Settings, paths: Paths, sock: socket.socket) -> None:

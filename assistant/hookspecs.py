@@ -77,7 +77,7 @@ class ResourceProbe(Protocol):
     name: str
 
     def sample(self) -> dict[str, float]:
-        """Named readings now, units in the names (``gpu_percent``, ``ane_watts``). A value that is unknown is left out."""
+        """Readings now, with units in the names (``gpu_percent``, ``ane_watts``); a value that is unknown is left out."""
 
 
 class WakeWord(Protocol):

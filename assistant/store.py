@@ -206,7 +206,7 @@ class Store:
                 columns = "turn_id, call_id, tool, arguments, result, ok, seconds"
                 db.execute(f"INSERT INTO tool_calls ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
-    def finish_turn(  # noqa: PLR0917
+    def finish_turn(
         self,
         turn_id: str,
         reason: TurnReason,

@@ -262,8 +262,8 @@ class TurnRunner:
         tool = parts.plugins.tools.get(call.name)
         refusal = "" if tool else f"There is no tool named {call.name!r}."
         if tool and (verdict := parts.plugins.review(call, turn.session)) and verdict.decision != "allow":
-            asks = "it needs an approval that nobody can give here" if verdict.decision == "ask" else "it is denied"
-            refusal = f"The call of {call.name!r} did not run: {asks}{f' ({verdict.reason})' if verdict.reason else ''}."
+            why = "it needs an approval that nobody can give here" if verdict.decision == "ask" else "it is denied"
+            refusal = f"The call of {call.name!r} did not run: {why}. {verdict.reason}".strip()
         self._publish(
             events.ToolCallStarted(call_id=call.id, tool=call.name, arguments=call.arguments, origin=origin)
         )

@@ -13,7 +13,7 @@ from assistant import paths
 from assistant.errors import AssistantError, DaemonError, PromptError
 
 from . import connect, failures, render
-from .sound import Speech, check_target, read_audio
+from .sound import Speech, check_player, check_target, read_audio
 from .watching import with_progress
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def transcribe(files: tuple[str, ...], form: str | None, output: str | None, lan
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def say(text: tuple[str, ...], output: str, voice: str, quiet: bool) -> None:
     """Speak TEXT, or what is piped in."""
-    from .player import check_player
     from .prompt import read_prompt
 
     try:
@@ -74,7 +73,7 @@ def say(text: tuple[str, ...], output: str, voice: str, quiet: bool) -> None:
     except PromptError as error:
         raise PromptError(error.message.replace("the prompt", "the text"), hint=_say_hint(error)) from None
     if output == "-":
-        check_player()
+        check_player("-o")
     client = connect.client(paths.find(), quiet=quiet)
     speech = anyio.run(partial(with_progress, client, partial(_speak, client, words, voice), quiet=quiet))
     speech.deliver(output)

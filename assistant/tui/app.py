@@ -8,7 +8,8 @@ from typing import ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 
-from ..client import Client
+from assistant.client import Client
+
 from .screens.chat import ChatScreen
 
 

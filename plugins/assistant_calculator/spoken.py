@@ -48,7 +48,7 @@ _VOCABULARY = "|".join(
     sorted(
         {word for phrase in _PHRASES for word in phrase if word.isalpha()}
         | {word for separators, _ in _VERBS.values() for word in separators}
-        | {*NUMBER_WORDS, *_ORDINALS, *_PARTS, *_VERBS, "point", "a", "an", "off", "x", "sqrt"},
+        | {*NUMBER_WORDS, *_ORDINALS, *_PARTS, *_VERBS, "point", "a", "an", "off", "sqrt"},
         key=lambda word: (-len(word), word),
     )
 )
@@ -56,14 +56,13 @@ _DANGLING = r"plus|minus|times|divided by|multiplied by|over|modulo|mod|to the p
 _DEED = (
     rf"\b(?:{_DANGLING}|to the power|to the \w+ power|squared|cubed|root of|sqrt|per ?cent (?:of|off)|half of"
     rf"|(?:{'|'.join(_PARTS)}) of|double|twice|add|subtract|multiply|divide|sum of|product of"
-    rf"|difference (?:of|between))\b|\d\s*%\s*(?:off?\b|[-+*/\d])|[{_SIGNS}]|\d\s*x\s*\d|[\d)]\s*-"
+    rf"|difference (?:of|between))\b|\d\s*%\s*(?:off?\b|[-+*/\d])|[{_SIGNS}]|[\d)]\s*(?:-|x\s*[\d(.])"
 )
 PATTERN = (
     r"(?!\d+([-/])\d+\1\d+$|(?:9/11|24/7|50/50|\d{3}-\d{4})$)"
-    r"(?!.*(?<![\d)])\s*\bx\b|.*\bx\b(?!\s*[\d(.]))"
-    rf"(?!(?:plus|times|over|divided|multiplied|mod)\b)(?!.*(?:\b(?:{_DANGLING})|[-{_SIGNS}])\s*$)"
+    rf"(?!(?:plus|times|over|divided|multiplied|mod|x)\b)(?!.*(?:\b(?:{_DANGLING})|[-{_SIGNS}])\s*$)"
     rf"(?=.*(?:\d|\b(?:{'|'.join(NUMBER_WORDS)})\b))(?=.*(?:{_DEED}))"
-    rf"(?:(?:\d[\d,]*(?:\.\d+)?|(?:{_VOCABULARY})\b|[-{_SIGNS}%()=])[\s-]*)++"
+    rf"(?:(?:\d[\d,]*(?:\.\d+)?|(?:{_VOCABULARY})\b|x(?=\s*[\d(.])|[-{_SIGNS}%()=])[\s-]*)++"
 )
 """What sounds like a calculation: nothing but numbers and arithmetic, something to be done with them, and no date,
 phone number or saying. A filter, not a grammar: ``to_symbols`` has the last word."""

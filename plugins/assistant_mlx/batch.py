@@ -17,6 +17,10 @@ MAX_DECODING = 8
 """Answers written at the same time; further ones wait. Eight rows still fit a Mac's memory bandwidth (mlx-engine
 decodes 4, oMLX 8)."""
 
+MAX_READING = 4
+"""Prompts read at the same time, each by ``prefill_step`` tokens a step, so that a short question need not wait until a
+long one has been read."""
+
 
 class Prefilled(NamedTuple):
     """So much of the prompt has been read."""
@@ -45,7 +49,8 @@ class Sequence:
 class SharedBatch:
     """mlx-lm's ``BatchGenerator``, made when the first answer begins and dropped when the last one ends.
 
-    One prompt is read at a time, so a step is bounded by ``prefill_step`` tokens however many wait.
+    A step is bounded: ``prefill_step`` tokens of each of ``MAX_READING`` prompts and a token of each of
+    ``MAX_DECODING`` answers at most.
     """
 
     def __init__(self, model: Any, end_tokens: frozenset[int], prefill_step: int) -> None:
@@ -64,7 +69,7 @@ class SharedBatch:
                 self._model,
                 stop_tokens=self._end_tokens,
                 prefill_step_size=self._prefill_step,
-                prefill_batch_size=1,
+                prefill_batch_size=MAX_READING,
                 completion_batch_size=MAX_DECODING,
             )
         (uid,) = self._generator.insert([prompt], max_tokens=[max_tokens], samplers=[sampler])

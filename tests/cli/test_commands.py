@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cli.conftest import Shell
-from cli.fake_daemon import SESSION, TRANSCRIPT, FakeDaemon
+from cli.fake_daemon import SESSION, TRANSCRIPT, FakeDaemon, text
 
 from assistant import events
 from assistant.paths import Paths
@@ -237,6 +237,26 @@ def test_say_writes_a_file(shell: Shell, fake_daemon: FakeDaemon, tmp_path: Path
     assert shell("say", "-o", str(target), stdin=b"hi").code == 0
     empty = shell("say", "-o", str(target))
     assert (empty.code, empty.err) == (2, 'error: the text is empty\n  hint: assistant say "hello"\n')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"), [(["say", "hello"], "-o"), (["ask", "--speak", "-", "hi"], "--speak")]
+)
+def test_playing_where_nothing_can_be_heard_names_the_remedy(
+    shell: Shell, fake_daemon: FakeDaemon, arguments: list[str], option: str
+) -> None:
+    """On a machine that has a loudspeaker it plays."""
+    from assistant.voice.devices import why_not
+
+    fake_daemon.script = [events.SpeechSynthesized(pcm=bytes(3200), sample_rate=16_000), *text("Paris")]
+    done = shell(*arguments)
+    if reason := why_not():
+        assert (done.code, done.out) == (2, "")
+        assert done.err == f"error: sound cannot be played: {reason}\n  hint: write a file instead: {option} OUT.wav\n"
+        assert not fake_daemon.requests
+        assert not fake_daemon.commands
+    else:
+        assert done.code == 0
 
 
 def test_ctrl_c_ends_a_request_that_hangs(shell: Shell, fake_daemon: FakeDaemon, until: object) -> None:

@@ -185,15 +185,28 @@ def test_every_step_of_a_long_prompt_is_bounded(tmp_path: Path) -> None:
     assert len(done) > 12
 
 
-def test_a_second_prompt_waits_while_the_first_is_read(tmp_path: Path) -> None:
+def test_a_short_question_does_not_wait_until_a_long_one_is_read(tmp_path: Path) -> None:
     engine = loaded(scripted_model(tmp_path, ["ok"]), Settings(prefill_step=16))
-    first, second = engine.generate(ask("x" * 200)), engine.generate(ask("hi"))
-    next(first)
-    waiting = next(second)
-    assert (waiting.prompt_done, waiting.text) == (0, "")
-    assert waiting.prompt_tokens
-    first.close()
-    assert "".join(delta.text for delta in second) == "ok"
+    long, short = engine.generate(ask("x" * 800)), engine.generate(ask("hi"))
+    next(long)
+    assert "".join(delta.text for delta in short) == "ok"
+    progress = next(long)
+    assert progress.prompt_done < progress.prompt_tokens
+    assert "".join(delta.text for delta in long) == "ok"
+
+
+def test_more_answers_than_fit_the_batch_wait_their_turn(tmp_path: Path) -> None:
+    engine = loaded(scripted_model(tmp_path, ["Hello", " there", "."]))
+    live = [engine.generate(ask("x" * index)) for index in range(1, 21)]
+    texts = ["" for _ in live]
+    waited = 0
+    for _ in range(40):
+        for index, generator in enumerate(live):
+            if delta := next(generator, None):
+                texts[index] += delta.text
+                waited += delta.prompt_tokens > 0 and delta.prompt_done == 0
+    assert set(texts) == {"Hello there."}
+    assert waited
 
 
 def test_the_same_seed_gives_the_same_answer_whoever_shares_the_batch(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from homes import Home
 from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
@@ -14,7 +15,6 @@ from assistant.paths import find
 from assistant.tui.app import AssistantApp
 from assistant.tui.widgets.prompt import Prompt
 from assistant.tui.widgets.status import StatusLine
-from homes import Home
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ def statics(app: AssistantApp, kind: str) -> list[str]:
 async def test_a_question_is_answered(home: Home) -> None:
     app = started(home)
     async with app.run_test() as pilot:
-        await until(pilot, lambda: app.screen.query(StatusLine) and "scripted" in app.screen.query_one(StatusLine).machine)
+        await until(pilot, lambda: any("scripted" in line.machine for line in app.screen.query(StatusLine)))
         await pilot.press(*"hello", "shift+enter", *"you", "enter")
         await until(pilot, lambda: any("you said: hello you" in text for text in answers(app)))
         assert statics(app, "user") == ["hello\nyou"]
@@ -86,7 +86,7 @@ async def test_a_conversation_is_continued_and_markup_is_shown_as_typed(home: Ho
     app = started(home, session)
     async with app.run_test() as pilot:
         await until(pilot, lambda: answers(app))
-        assert statics(app, "user") == ["\\[bold]hi\\[/bold] [x"] or "[bold]hi" in statics(app, "user")[0]
+        assert "[bold]hi" in statics(app, "user")[0]
         assert "you said: [bold]hi[/bold]" in answers(app)[0]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from contextlib import suppress
 from typing import ClassVar
 from uuid import uuid4
 
@@ -12,16 +12,17 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer, Header, Static
 
-from ... import events
-from ...client import Client, Connection
-from ...errors import AssistantError
-from ...wire import Cancel, Say, Subscribe
-from ..widgets.prompt import Prompt
-from ..widgets.status import StatusLine
-from ..widgets.transcript import Transcript
+from assistant import events
+from assistant.client import Client, Connection
+from assistant.errors import AssistantError
+from assistant.tui.widgets.prompt import Prompt
+from assistant.tui.widgets.status import StatusLine
+from assistant.tui.widgets.transcript import Transcript
+from assistant.wire import Cancel, Say, Subscribe
 
 RECONNECT_SECONDS = 1.0
 STATUS_SECONDS = 5.0
+NEW = "new conversation"
 WELCOME = "Ask anything. Enter sends, Shift+Enter begins a new line, Escape stops an answer."
 
 
@@ -38,8 +39,6 @@ class ChatScreen(Screen[None]):
         self._own: set[str] = set()
         self._model_calls: set[str] = set()
         self._live_turn = ""
-        self._first_token = 0.0
-        self._tokens = 0
 
     @property
     def busy(self) -> bool:
@@ -58,7 +57,7 @@ class ChatScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Connect, and keep the status line fresh."""
-        self.sub_title = "new conversation"
+        self.sub_title = NEW
         self.query_one(Prompt).focus()
         self.run_worker(self._stay_connected(), name="events", exit_on_error=True)
         self.run_worker(self._watch_status(), name="status", exit_on_error=True)
@@ -94,7 +93,7 @@ class ChatScreen(Screen[None]):
         """Read events; when the daemon goes away, wait for it to come back."""
         await self._load()
         while True:
-            try:
+            with suppress(AssistantError):
                 async with self._client.connect() as connection:
                     self._connection = connection
                     self.query_one(StatusLine).activity = ""
@@ -102,8 +101,6 @@ class ChatScreen(Screen[None]):
                         await connection.send(Subscribe(session_id=self._session_id))
                     async for event in connection:
                         await self._on_event(event)
-            except AssistantError:
-                pass
             self._connection = None
             self._live_turn = ""
             await self.query_one(Transcript).end_answer()
@@ -126,58 +123,39 @@ class ChatScreen(Screen[None]):
 
     async def _watch_status(self) -> None:
         while True:
-            try:
+            with suppress(AssistantError):
                 self.query_one(StatusLine).show(await self._client.status())
-            except AssistantError:
-                pass
             await asyncio.sleep(STATUS_SECONDS)
 
     async def _on_event(self, event: events.Event) -> None:
         if event.session_id and event.session_id != self._session_id and event.turn_id not in self._own:
             return
-        transcript, status = self.query_one(Transcript), self.query_one(StatusLine)
+        self.query_one(StatusLine).follow(event)
+        transcript = self.query_one(Transcript)
         match event:
             case events.TurnStarted():
-                self._session_id = event.session_id
-                self._live_turn = event.turn_id
-                self._first_token, self._tokens = 0.0, 0
-                status.activity, status.speed = "thinking…", ""
+                self._session_id, self._live_turn = event.session_id, event.turn_id
             case events.FinalTranscript():
-                if self.sub_title == "new conversation":
-                    self.sub_title = event.text.partition("\n")[0][:60]
-                if event.turn_id not in self._own:
-                    await transcript.add_user(event.text)
-            case events.PromptProgressed():
-                status.activity = f"reading the prompt: {event.done} of {event.total} tokens"
-            case events.ModelProgressed():
-                percent = f" {100 * event.done // event.total} %" if event.total else ""
-                status.activity = "" if event.phase == "ready" else f"model {event.model}: {event.phase}{percent}"
+                await self._on_words(event)
             case events.TextDelta():
-                self._count_token()
-                status.activity = "answering"
                 await transcript.append(event.text)
-            case events.ToolCallStarted():
-                status.activity = f"running {event.tool}…"
-                if event.origin == "model":
-                    self._model_calls.add(event.call_id)
+            case events.ToolCallStarted(origin="model"):
+                self._model_calls.add(event.call_id)
             case events.ToolCallFinished() if event.call_id in self._model_calls:
                 await transcript.add_tool(event.tool, event.result, event.ok)
             case events.TurnFinished():
                 self._live_turn = ""
-                status.activity = ""
                 await transcript.finish(event.reason, event.error)
             case events.CommandFailed():
-                await transcript.add_notice(f"{event.error.message}\n{event.error.hint}".rstrip(), "error")
+                await transcript.finish("failed", event.error)
             case events.TimerFired():
                 self.app.bell()
                 self.notify(event.name or "Your timer is done.", title="Timer", timeout=30)
             case _:
                 pass
 
-    def _count_token(self) -> None:
-        now = time.monotonic()
-        if not self._tokens:
-            self._first_token = now
-        self._tokens += 1
-        if self._tokens > 2:
-            self.query_one(StatusLine).speed = f"{(self._tokens - 1) / (now - self._first_token):.1f} tokens/s"
+    async def _on_words(self, event: events.FinalTranscript) -> None:
+        if self.sub_title == NEW:
+            self.sub_title = event.text.partition("\n")[0][:60]
+        if event.turn_id not in self._own:
+            await self.query_one(Transcript).add_user(event.text)

@@ -7,8 +7,8 @@ from textual.containers import VerticalScroll
 from textual.widgets import Markdown, Static
 from textual.widgets.markdown import MarkdownStream
 
-from ...events import ErrorInfo
-from ...wire import StoredMessage
+from assistant.events import ErrorInfo
+from assistant.wire import StoredMessage
 
 MARKS = {"cancelled": "— interrupted", "interrupted": "— interrupted: the daemon stopped", "failed": "— failed"}
 
