@@ -111,7 +111,12 @@ class Sessions:
         """
         send, receive = anyio.create_memory_object_stream[bytes](1000)
         turn = Turn(command.turn_id, Session("", command.channel), "voice", audio=receive)
-        session, live = await self._begin(command, turn)
+        try:
+            session, live = await self._begin(command, turn)
+        except BaseException:
+            send.close()
+            receive.close()
+            raise
         return Utterance(session, send, live)
 
     async def cancel(self, session_id: str, turn_id: str = "") -> bool:
@@ -172,6 +177,8 @@ class Sessions:
             with live.scope:
                 await TurnRunner(self._parts, turn).run()
         finally:
+            if turn.audio is not None:
+                turn.audio.close()
             self._ended(turn.session.id, live)
 
     def _ended(self, session_id: str, live: LiveTurn) -> None:

@@ -6,6 +6,7 @@ engines, the plugins and the models, which do the little that the tests look at.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -107,13 +108,13 @@ class Counter(SpeechToText):
 
 
 class Beeper(TextToSpeech):
-    """A chunk a word; ``forever`` never ends by itself, ``broken`` fails, ``odd`` is worth odd pieces."""
+    """A chunk a word; ``forever`` never ends by itself, ``broken`` fails."""
 
     name = "beeper"
     lane = LANE
 
     def __init__(self) -> None:
-        self.closed = 0
+        self.stopped = threading.Event()
 
     def load(self, model: Path | None) -> None:
         """Nothing to do."""
@@ -132,7 +133,7 @@ class Beeper(TextToSpeech):
                     time.sleep(0.002)
                     yield AudioChunk(pcm=b"\x01\x02" * 1000, sample_rate=22_050)
         finally:
-            self.closed += 1
+            self.stopped.set()
 
 
 @dataclass
@@ -230,8 +231,8 @@ async def assembled(home: Path) -> AsyncIterator[World]:
         pool = EnginePool(settings, host, lanes, cast(Any, models))
         sessions = Sessions(Parts(settings, bus, db, host, pool, cast(Any, NoIntents())), tasks)
         services = Services(
-            settings=settings, paths=paths, bus=bus, plugins=host, lanes=lanes, db=db, models=cast(Any, models), pool=pool,
-            sessions=sessions, started_at=time.time(), stop=stopped.set,
+            settings=settings, paths=paths, bus=bus, plugins=host, lanes=lanes, db=db, models=cast(Any, models),
+            pool=pool, sessions=sessions, started_at=time.time(), stop=stopped.set,
         )  # fmt: skip
         yield World(services, Client(paths.socket), bus, plugins, beeper, stopped)
         await sessions.cancel_all()

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant import Intent, PluginError, Range, Wildcard, Words
-from assistant.intents import MAX_PHRASES, MAX_TEXT, IntentMatcher, Match, check_intent
+from assistant.intents import IntentMatcher, Match, check_intent
+from assistant.intents.matcher import MAX_PHRASES, MAX_TEXT
 
 TIMER = Intent(
     tool="set_timer",
@@ -114,7 +115,9 @@ def test_words_pass_their_value_and_fixed_arguments_come_along() -> None:
 def test_a_reading_without_wildcards_is_preferred() -> None:
     greedy = Intent(tool="play", sentences=("play {what}",), slots={"what": Wildcard()})
     exact = Intent(tool="radio", sentences=("play the radio",))
-    longer = Intent(tool="play_by", sentences=("play {what} by {artist}",), slots={"what": Wildcard(), "artist": Wildcard()})
+    longer = Intent(
+        tool="play_by", sentences=("play {what} by {artist}",), slots={"what": Wildcard(), "artist": Wildcard()}
+    )
     for order in ([greedy, exact, longer], [longer, exact, greedy]):
         matcher = IntentMatcher(order)
         radio, song = matcher.match("play the radio"), matcher.match("play hello")
@@ -131,7 +134,10 @@ def test_of_equal_readings_the_most_literal_wins() -> None:
 
 
 def test_wildcards_keep_their_case_and_inner_punctuation() -> None:
-    assert matched("set a Pasta al Forno timer for 8 minutes") == ("set_timer", {"minutes": 8, "name": "Pasta al Forno"})
+    assert matched("set a Pasta al Forno timer for 8 minutes") == (
+        "set_timer",
+        {"minutes": 8, "name": "Pasta al Forno"},
+    )
     assert matched("set a timer for ten minutes for the dog's bath") == (
         "set_timer",
         {"minutes": 10, "name": "the dog's bath"},
@@ -164,7 +170,9 @@ def test_a_slot_can_be_passed_under_another_name() -> None:
     assert match == Match(tool="set_timer", arguments={"hours": 2, "minutes": 30})
 
 
-@pytest.mark.parametrize(("said", "number"), [("54321", 54321), ("100000", 100_000), ("ten", 10), ("nine hundred and one", 901)])
+@pytest.mark.parametrize(
+    ("said", "number"), [("54321", 54321), ("100000", 100_000), ("ten", 10), ("nine hundred and one", 901)]
+)
 def test_a_large_range_is_understood_in_digits_and_its_beginning_in_words(said: str, number: int) -> None:
     slots = {"n": Range(0, 100_000), "m": Range(5, 2_000)}
     matcher = IntentMatcher([Intent(tool="pick", sentences=("pick number {n} [of {m}]",), slots={**slots})])

@@ -16,6 +16,7 @@ import pytest
 from serverkit import assembled, served
 
 from assistant.errors import DaemonAlreadyRunning, DaemonError
+from assistant.hookspecs import Route
 from assistant.paths import Paths, find
 from assistant.server.app import build_app
 from assistant.server.listener import bind, hold_lock, serving
@@ -153,11 +154,13 @@ def test_a_spawned_lane_does_not_inherit_the_lock(paths: Paths) -> None:
 @pytest.mark.anyio
 async def test_a_client_that_comes_early_waits_until_it_is_served(tmp_path: Path) -> None:
     found: list[Status] = []
+    answered = anyio.Event()
     async with assembled(tmp_path) as world:
         with bind(world.paths) as sock:
 
             async def ask() -> None:
                 found.append(await world.client.status())
+                answered.set()
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(ask)
@@ -165,8 +168,7 @@ async def test_a_client_that_comes_early_waits_until_it_is_served(tmp_path: Path
                 assert found == []
                 async with serving(build_app(world.services), sock):
                     with anyio.fail_after(10):
-                        while not found:
-                            await anyio.sleep(0.01)
+                        await answered.wait()
 
 
 @pytest.mark.anyio
@@ -189,8 +191,6 @@ async def test_a_cancelled_daemon_closes_its_server(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_a_request_that_runs_is_answered_before_the_server_ends(tmp_path: Path) -> None:
-    from assistant.hookspecs import Route
-
     begun, found = anyio.Event(), list[int]()
 
     async def slow(body: bytes) -> bytes:

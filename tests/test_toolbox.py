@@ -20,7 +20,9 @@ pytestmark = pytest.mark.anyio
 LIMIT = 30.0
 
 
-async def outcome_of(run: Callable[..., Any], arguments: Any = None, limit: float = LIMIT, timeout: float = 10.0) -> ToolOutcome:
+async def outcome_of(
+    run: Callable[..., Any], arguments: Any = None, limit: float = LIMIT, timeout: float = 10.0
+) -> ToolOutcome:
     tool = Tool.of(run, timeout=timeout)
     return await call_tool(tool, ToolCall(id="1", name=tool.name, arguments=arguments or {}), limit)
 
@@ -222,6 +224,7 @@ async def test_the_earlier_deadline_ends_an_async_tool(timeout: float, limit: fl
             await anyio.sleep_forever()
         finally:
             cancelled.append(True)
+        return "never"
 
     with anyio.fail_after(5):
         outcome = await outcome_of(hang, limit=limit, timeout=timeout)
@@ -290,8 +293,7 @@ async def test_cancellation_propagates(colour: str) -> None:
                     outcomes.append(await outcome_of(hang if colour == "blocking" else hang_async))
 
                 tasks.start_soon(call)
-                while not started.is_set():
-                    await anyio.sleep(0.001)
+                assert await anyio.to_thread.run_sync(started.wait, 5)
                 tasks.cancel_scope.cancel()
         assert tasks.cancel_scope.cancelled_caught
     finally:

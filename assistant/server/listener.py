@@ -118,8 +118,8 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 cast(Any, app), loop="none", http="h11", ws=_WebSocketProtocol, ws_max_size=MAX_MESSAGE_BYTES,
                 ws_ping_interval=None, ws_per_message_deflate=False, lifespan="off", log_config=None,
-                log_level="warning", access_log=False, proxy_headers=False, server_header=False, date_header=False, workers=1,
-                backlog=BACKLOG, timeout_graceful_shutdown=GRACE_SECONDS,
+                log_level="warning", access_log=False, proxy_headers=False, server_header=False, date_header=False,
+                workers=1, backlog=BACKLOG, timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
         self.accepts = anyio.Event()

@@ -32,9 +32,7 @@ class CalendarTools:
         moment, where = self._there(place)
         return f"It is {speech.clock_time(moment.time())}{f' in {where}' if where else ''}."
 
-    async def get_date(
-        self, place: _Place = "", day: Literal["today", "tomorrow", "yesterday"] = "today"
-    ) -> str:
+    async def get_date(self, place: _Place = "", day: Literal["today", "tomorrow", "yesterday"] = "today") -> str:
         """Tell the date and the day of the week of today, tomorrow or yesterday, here or in a city or country."""
         moment, where = self._there(place)
         shift = {"today": 0, "tomorrow": 1, "yesterday": -1}[day]

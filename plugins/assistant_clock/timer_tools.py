@@ -30,9 +30,7 @@ class TimerTools:
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
 
-    async def set_timer(
-        self, hours: _Amount = 0, minutes: _Amount = 0, seconds: _Amount = 0, name: _Name = ""
-    ) -> str:
+    async def set_timer(self, hours: _Amount = 0, minutes: _Amount = 0, seconds: _Amount = 0, name: _Name = "") -> str:
         """Start a timer that rings after some hours, minutes and seconds. Give at least one of them."""
         total = _total(hours, minutes, seconds)
         if not 1 <= total <= MAX_SECONDS:
@@ -62,11 +60,9 @@ class TimerTools:
         if len(found) > 1:
             raise ToolError(f"There are {len(found)} timers: {_listed(found)}.", hint="Say which one, or all.")
         await _stored(self._timers.cancel(found))
-        return f"{_label(found[0]).capitalize()} is cancelled."
+        return f"T{_label(found[0])[1:]} is cancelled."
 
-    async def timer_left(
-        self, name: _Name = "", hours: _Amount = 0, minutes: _Amount = 0, seconds: _Amount = 0
-    ) -> str:
+    async def timer_left(self, name: _Name = "", hours: _Amount = 0, minutes: _Amount = 0, seconds: _Amount = 0) -> str:
         """Tell how much time is left on the timer with this name or this original duration, or on every timer."""
         running = self._timers.running()
         if not running:
@@ -129,6 +125,5 @@ def _with_article(name: str) -> str:
 
 
 def _clean(name: str) -> str:
-    words = " ".join(name.split())
-    words = re.sub(r"^(?:the|a|an) (?=\S)|(?<=\S) timer$", "", words, flags=re.IGNORECASE)
-    return "".join(letter for letter in words if letter.isprintable())[:MAX_NAME].strip()
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
+    return re.sub(r"^(?:the|a|an) (?=\S)|(?<=\S) timer$", "", words, flags=re.IGNORECASE)[:MAX_NAME].strip()

@@ -138,7 +138,8 @@ class Timers:
                 late_seconds = late if late > PUNCTUAL_SECONDS else 0.0
                 self._publish(TimerFired(timer_id=timer.id, name=timer.name, late_seconds=late_seconds))
             if due:
-                await self._forget(due)
+                with anyio.CancelScope(shield=True):
+                    await self._forget(due)
 
     async def run(self) -> None:
         """Fire timers for ever."""

@@ -60,7 +60,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def running(plugin: Clock, folder: Path) -> AsyncIterator[tuple[dict[str, Tool], MemoryObjectReceiveStream[Event]]]:
+async def running(
+    plugin: Clock, folder: Path
+) -> AsyncIterator[tuple[dict[str, Tool], MemoryObjectReceiveStream[Event]]]:
     send, receive = anyio.create_memory_object_stream[Event](100)
     context = context_in(folder, send.send_nowait)
     tools = {tool.name: tool for tool in plugin.register_tools(context)}
@@ -70,7 +72,7 @@ async def running(plugin: Clock, folder: Path) -> AsyncIterator[tuple[dict[str, 
     receive.close()
 
 
-async def say(tools: dict[str, Tool], name: str, **arguments: Any) -> str:
+async def say(tools: dict[str, Tool], name: str, /, **arguments: Any) -> str:
     outcome = await call_tool(tools[name], ToolCall(id="1", name=name, arguments=arguments), 10)
     return outcome.result
 
@@ -114,7 +116,14 @@ async def test_the_date_anywhere() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("place", "hint"),
-    [("Tokio", "Tokyo"), ("Berln", "Berlin"), ("my head", "nearest big city"), ("paris texas", ""), ("/", ""), ("x" * 5000, "")],
+    [
+        ("Tokio", "Tokyo"),
+        ("Berln", "Berlin"),
+        ("my head", "nearest big city"),
+        ("paris texas", ""),
+        ("/", ""),
+        ("x" * 5000, ""),
+    ],
 )
 async def test_an_unknown_place_is_refused_with_the_nearest(place: str, hint: str) -> None:
     with pytest.raises(ToolError) as caught:
@@ -165,8 +174,6 @@ def test_the_zone_is_a_setting(tmp_path: Path) -> None:
 
 # timers
 
-pytestmark: list[pytest.MarkDecorator] = []
-
 
 @pytest.mark.anyio
 async def test_timers_are_set_told_and_cancelled(file: Path, fake: FakeTime) -> None:
@@ -179,7 +186,10 @@ async def test_timers_are_set_told_and_cancelled(file: Path, fake: FakeTime) -> 
     fake.later(30)
     assert await tools.timer_left() == "9 minutes and 30 seconds left."
     assert await tools.list_timers() == "There is 1 timer: 9 minutes and 30 seconds left on the 10 minute timer."
-    assert await tools.set_timer(hours=1, minutes=30, name="the pasta") == "Timer set for 1 hour and 30 minutes for the pasta."
+    assert (
+        await tools.set_timer(hours=1, minutes=30, name="the pasta")
+        == "Timer set for 1 hour and 30 minutes for the pasta."
+    )
     assert await tools.timer_left("pasta") == "1 hour and 30 minutes left on the pasta timer."
     assert await tools.timer_left(minutes=10) == "9 minutes and 30 seconds left on the 10 minute timer."
     assert await tools.cancel_timer("pasta") == "The pasta timer is cancelled."
@@ -216,7 +226,7 @@ async def test_one_of_several_has_to_be_named(file: Path, fake: FakeTime) -> Non
     "amounts",
     [{}, {"seconds": 0.4}, {"hours": 169}, {"minutes": -5}, {"hours": float("inf")}, {"seconds": float("nan")}],
 )
-async def test_nonsense_durations_are_refused(file: Path, fake: FakeTime, amounts: dict[str, float]) -> None:
+async def test_nonsense_durations_are_refused(file: Path, fake: FakeTime, amounts: dict[str, Any]) -> None:
     events: list[Event] = []
     with pytest.raises(ToolError):
         await TimerTools(fake.timers(file, events)).set_timer(**amounts)
@@ -335,7 +345,9 @@ async def test_a_timer_that_cannot_be_stored_is_not_set(file: Path, fake: FakeTi
 
 
 @pytest.mark.anyio
-async def test_what_fired_is_gone_even_if_the_disk_is(file: Path, fake: FakeTime, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_fired_is_gone_even_if_the_disk_is(
+    file: Path, fake: FakeTime, caplog: pytest.LogCaptureFixture
+) -> None:
     events: list[Event] = []
     timers = fake.timers(file, events)
     await timers.add(5, "")

@@ -11,7 +11,7 @@ from itertools import islice
 from hassil.expression import Alternative, Expression, Group, ListReference, TextChunk
 from hassil.numbers import get_rbnf_engine
 
-from .intents import Intent, Range, Slot, Wildcard, Words, parse
+from .templates import Intent, Range, Slot, Wildcard, Words, parse
 
 MAX_WORDINGS = 200
 """How many ways to say one template are looked at."""

@@ -1,0 +1,196 @@
+"""Dictation and commands with PocketSphinx."""
+
+from __future__ import annotations
+
+import importlib.util
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assistant import STT_SAMPLE_RATE, EngineFailed, Segment, SpeechToText, Transcript, Transcription
+
+from .decoding import Decoder, Heard, Word
+from .grammar import Grammar
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+STEP_SAMPLES = STT_SAMPLE_RATE // 10
+"""What is searched at a time, and looked at for a pause."""
+
+NOISE_RMS = 104
+"""-50 dBFS of noise is added: digital silence breaks PocketSphinx's front end. It raised the share of synthetic
+commands that are heard exactly from 52 to 90 of 102."""
+
+SILENCE_RMS = 104
+"""A stretch in which no step is louder than the added noise holds no speech."""
+
+SHORTEST_STRETCH, LONGEST_STRETCH = 8 * STT_SAMPLE_RATE, 20 * STT_SAMPLE_RATE
+"""Long audio is cut into stretches between these, at the first pause: the search's memory grows with its length."""
+
+PAUSE_SHARE = 0.1
+"""A step with less than this share of the stretch's RMS is a pause."""
+
+PARTIAL_STEPS = 5
+"""Steps between two partial transcripts."""
+
+SEGMENT_WORDS, SEGMENT_PAUSE = 8, 0.5
+"""A segment, for subtitles, ends after so many words or at so many seconds of silence."""
+
+
+class Sphinx(SpeechToText):
+    """English only, offline, small: good for commands it is told of, poor at free dictation."""
+
+    name = "sphinx"
+    lane = "cpu"
+    rank = 1
+
+    def __init__(self) -> None:
+        self._free: list[Decoder] = []
+        self._grammars: list[Grammar] = []
+        self._noise: NDArray[np.float32] | None = None
+
+    def available(self) -> str:
+        """The package pocketsphinx is missing."""
+        if importlib.util.find_spec("pocketsphinx") is None:
+            return "PocketSphinx is not installed: `pip install pocketsphinx`"
+        return ""
+
+    def load(self, model: Path | None) -> None:
+        """Read the wheel's model: 0.3 s, 90 MB."""
+        import numpy as np
+
+        self._noise = np.random.default_rng(0).normal(0, NOISE_RMS, STT_SAMPLE_RATE).astype(np.float32)
+        self._free = [Decoder()]
+
+    def open(self, language: str, phrases: tuple[str, ...]) -> Transcription:
+        """See ``SpeechToText``. The grammar of the phrases is kept for the next utterance with the same ones.
+
+        Raises:
+            EngineFailed: another language than English.
+        """
+        if self._noise is None:
+            raise EngineFailed("sphinx was not loaded")
+        if language and language.replace("_", "-").partition("-")[0].lower() != "en":
+            raise EngineFailed(
+                f"sphinx understands English only, not {language!r}", hint='choose another engine in [stt], or language "en"'
+            )
+        free = self._free.pop() if self._free else Decoder()
+        grammar = self._grammar(phrases)
+        utterance = SphinxTranscription(free, grammar, self._noise)
+        weakref.finalize(utterance, self._give_back, free, grammar)
+        return utterance
+
+    def close(self) -> None:
+        """Give the models' memory back."""
+        self._free, self._grammars, self._noise = [], [], None
+
+    def _grammar(self, phrases: tuple[str, ...]) -> Grammar | None:
+        if not phrases:
+            return None
+        self._grammars = [grammar for grammar in self._grammars if grammar.phrases == phrases]
+        grammar = self._grammars.pop() if self._grammars else Grammar(phrases)
+        return grammar if grammar.sentences else None
+
+    def _give_back(self, free: Decoder, grammar: Grammar | None) -> None:
+        if self._noise is not None:
+            self._free = [free]
+            self._grammars = [grammar] if grammar else []
+
+
+class SphinxTranscription(Transcription):
+    """An utterance: free dictation throughout and, as long as it may be a command, the grammar beside it."""
+
+    def __init__(self, free: Decoder, grammar: Grammar | None, noise: NDArray[np.float32]) -> None:
+        self._free = free
+        self._grammar = grammar
+        self._noise = noise
+        self._waiting = bytearray()
+        self._begun = 0
+        self._done = 0
+        self._power = 0.0
+        self._loudest = 0.0
+        self._words: list[Word] = []
+        self._shown = ""
+        self._start()
+
+    def feed(self, pcm: bytes) -> str | None:
+        """See ``Transcription``."""
+        self._waiting += pcm
+        size = STEP_SAMPLES * 2
+        steps = len(self._waiting) // size
+        for step in range(steps):
+            self._step(bytes(self._waiting[step * size : (step + 1) * size]))
+        del self._waiting[: steps * size]
+        if not steps or (self._done // STEP_SAMPLES) % PARTIAL_STEPS >= steps:
+            return None
+        text = " ".join([*(word.text for word in self._words), *self._free.partial().split()])
+        if text == self._shown:
+            return None
+        self._shown = text
+        return text
+
+    def finish(self) -> Transcript:
+        """See ``Transcription``: the sentence of the grammar if it was said, else the dictation."""
+        if rest := bytes(self._waiting[: len(self._waiting) // 2 * 2]):
+            self._step(rest)
+        seconds = self._done / STT_SAMPLE_RATE
+        whole = not self._begun
+        dictation = self._end()
+        if whole and dictation and self._grammar:
+            sentence = self._grammar.decoder.end()
+            if self._grammar.accepts(sentence, dictation):
+                self._words = list(sentence.words)
+        segments = tuple(_segments(self._words, seconds))
+        text = " ".join(segment.text for segment in segments)
+        return Transcript(text=text, language="en", segments=segments, seconds=seconds)
+
+    def _start(self) -> None:
+        self._begun, self._power, self._loudest = self._done, 0.0, 0.0
+        self._free.start()
+        if self._grammar:
+            self._grammar.decoder.start()
+
+    def _step(self, pcm: bytes) -> None:
+        import numpy as np
+
+        samples = np.frombuffer(pcm, "<i2").astype(np.float32)
+        rms = float(np.sqrt(np.mean(samples**2)))
+        length = self._done - self._begun
+        paused = rms < PAUSE_SHARE * (self._power / max(length, 1)) ** 0.5
+        if length >= LONGEST_STRETCH or (length >= SHORTEST_STRETCH and paused):
+            self._end()
+            self._grammar = None
+            self._start()
+        noise = np.roll(self._noise, -self._done)[: len(samples)]
+        noisy = np.clip(samples + noise, -32768, 32767).astype("<i2").tobytes()
+        self._free.feed(noisy)
+        if self._grammar:
+            self._grammar.decoder.feed(noisy)
+        self._power += rms**2 * len(samples)
+        self._loudest = max(self._loudest, rms)
+        self._done += len(samples)
+
+    def _end(self) -> Heard | None:
+        """End the stretch and keep its words; None if it was silence."""
+        if self._loudest < SILENCE_RMS:
+            self._free.drop()
+            return None
+        heard = self._free.end()
+        offset = self._begun / STT_SAMPLE_RATE
+        self._words += [Word(word.text, offset + word.start, offset + word.end) for word in heard.words]
+        return heard
+
+
+def _segments(words: list[Word], seconds: float) -> Iterator[Segment]:
+    """The words in lines for subtitles."""
+    line: list[Word] = []
+    for word in [*words, None]:
+        if line and (word is None or len(line) == SEGMENT_WORDS or word.start - line[-1].end >= SEGMENT_PAUSE):
+            text = " ".join(one.text for one in line)
+            yield Segment(start=min(line[0].start, seconds), end=min(line[-1].end, seconds), text=text)
+            line = []
+        if word is not None:
+            line.append(word)
