@@ -29,6 +29,9 @@ Phase = Literal["download", "verify", "convert", "ready"]
 POLL_SECONDS = 0.25
 """How often the growth of the files is looked at; four times a second is smooth for a progress bar."""
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says when a disk or a quota is full."""
+
 MANIFEST = "assistant.json"
 """The file in a finished model folder that says what it is and what must be there."""
 
@@ -254,7 +257,7 @@ def main(name: str, folder: Path) -> int:
         tell(Failed(info))
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NO_SPACE:
             raise
         full = disk_full(folder)
         tell(Failed(ErrorInfo(code=full.code, message=full.message, hint=full.hint, permanent=full.permanent)))

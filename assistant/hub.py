@@ -73,7 +73,7 @@ def _wanted(name: str, siblings: list[RepoSibling]) -> list[RepoSibling]:
     if missing:
         raise ModelNotFound(
             f"{name} holds no model that MLX can load: {' and '.join(missing)} missing",
-            hint="look for a conversion of it, for example below https://huggingface.co/mlx-community",
+            hint="look for a conversion of it for MLX, for example by mlx-community",
         )
     return files
 

@@ -13,12 +13,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from . import fetch, hub, starter
-from .errors import ModelError, ModelNotFound
+from .errors import ModelDownloadFailed, ModelError, ModelNotFound
 from .events import Event, ModelProgressed
 from .wire import ModelInfo
 
@@ -52,12 +52,20 @@ class Models:
         if not is_fetched(name):
             return _own_folder(name)
         target = self._target(name)
-        while not self._whole(name, target):
-            with self._locked(target.name) as locked:
-                if not locked:
-                    await anyio.sleep(LOCK_POLL_SECONDS)
-                elif not self._whole(name, target):
-                    await self._fetch(name, target)
+        try:
+            while not self._whole(name, target):
+                with self._locked(target.name) as locked:
+                    if not locked:
+                        await anyio.sleep(LOCK_POLL_SECONDS)
+                    elif not self._whole(name, target):
+                        await self._fetch(name, target)
+        except OSError as error:
+            if error.errno in fetch.NO_SPACE:
+                raise fetch.disk_full(target) from error
+            raise ModelDownloadFailed(
+                f"the models folder {self._folder} cannot be written: {error.strerror or error}",
+                hint="check who owns it, or move the assistant with ASSISTANT_HOME",
+            ) from error
         return target
 
     def known(self) -> list[ModelInfo]:
@@ -161,7 +169,7 @@ class Models:
                 shutil.rmtree(entry, ignore_errors=True)
             elif entry.name.startswith(PARTIAL):
                 slug = entry.name.removeprefix(PARTIAL).rpartition("-")[0]
-                with self._locked(slug) as locked:
+                with suppress(OSError), self._locked(slug) as locked:
                     if locked:
                         shutil.rmtree(entry, ignore_errors=True)
 

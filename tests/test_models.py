@@ -74,6 +74,12 @@ async def test_an_unknown_name_comes_with_the_nearest(tmp_path: Path, name: str,
         models.info(name)
 
 
+async def test_a_models_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("not a folder")
+    with pytest.raises(ModelDownloadFailed, match=r"models folder .* cannot be written"):
+        await Models(tmp_path / "models", quiet).resolve("starter")
+
+
 async def test_a_hub_that_cannot_be_reached(tmp_path: Path) -> None:
     models = tmp_path / "models"
     with pytest.raises(ModelDownloadFailed, match="hub cannot be reached for hf:org/tiny") as caught:

@@ -10,7 +10,7 @@ FRAMES_PER_SECOND = 100
 """PocketSphinx's own, by its ``frate`` setting."""
 
 CEPSTRAL_MEAN = "40,3,-1,0,0,0,0,0,0,0,0,0,0"
-"""The model's own first guess (its ``feat.params``): every stretch starts from it, so none depends on the one before."""
+"""The model's own first guess (its ``feat.params``). Every stretch starts from it, so none depends on another."""
 
 SMALLEST = 1e-320
 """What the likelihood of a long word, which PocketSphinx gives as a float, is taken for when it is no more than 0."""

@@ -75,11 +75,11 @@ class Sphinx(SpeechToText):
             raise EngineFailed("sphinx was not loaded")
         if language and language.replace("_", "-").partition("-")[0].lower() != "en":
             raise EngineFailed(
-                f"sphinx understands English only, not {language!r}", hint='choose another engine in [stt], or language "en"'
+                f"sphinx understands English only, not {language!r}", hint="choose another engine in [stt]"
             )
         free = self._free.pop() if self._free else Decoder()
-        grammar = self._grammar(phrases)
-        utterance = SphinxTranscription(free, grammar, self._noise)
+        grammar = self._grammar(phrases) if phrases else None
+        utterance = SphinxTranscription(free, grammar if grammar and grammar.sentences else None, self._noise)
         weakref.finalize(utterance, self._give_back, free, grammar)
         return utterance
 
@@ -87,17 +87,14 @@ class Sphinx(SpeechToText):
         """Give the models' memory back."""
         self._free, self._grammars, self._noise = [], [], None
 
-    def _grammar(self, phrases: tuple[str, ...]) -> Grammar | None:
-        if not phrases:
-            return None
+    def _grammar(self, phrases: tuple[str, ...]) -> Grammar:
         self._grammars = [grammar for grammar in self._grammars if grammar.phrases == phrases]
-        grammar = self._grammars.pop() if self._grammars else Grammar(phrases)
-        return grammar if grammar.sentences else None
+        return self._grammars.pop() if self._grammars else Grammar(phrases)
 
     def _give_back(self, free: Decoder, grammar: Grammar | None) -> None:
         if self._noise is not None:
             self._free = [free]
-            self._grammars = [grammar] if grammar else []
+            self._grammars = [grammar] if grammar else self._grammars
 
 
 class SphinxTranscription(Transcription):

@@ -47,7 +47,8 @@ class Grammar:
 def graph(sentences: Iterable[Sequence[str]]) -> tuple[int, list[Transition]]:
     """The smallest acyclic graph of the sentences: its start state, and its transitions; its final state is 0.
 
-    Common beginnings and common ends are shared, which makes some hundred states of some thousand sentences.
+    Common beginnings and common ends are shared, which makes some hundred states of some thousand sentences. All have
+    the same weight: one over the number of exits, which favours short lists, heard fewer commands (125 of 170, not 131).
     """
     tree: dict[str, dict] = {}  # type: ignore[type-arg]
     for words in sentences:
@@ -63,8 +64,7 @@ def graph(sentences: Iterable[Sequence[str]]) -> tuple[int, list[Transition]]:
         if exits not in states:
             number = states[exits] = len(states) + 1
             for word, target in exits:
-                chance = 1 / len(exits)
-                transitions.append((number, target, chance, word) if word else (number, 0, chance))
+                transitions.append((number, target, 1.0, word) if word else (number, 0, 1.0))
         return states[exits]
 
     return state(tree), transitions

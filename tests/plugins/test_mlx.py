@@ -328,10 +328,9 @@ def test_a_step_that_fails_ends_all_answers_and_spoils_none_after(tmp_path: Path
     while not next(healthy).text:
         pass
     assert engine._batch is not None
-    sampler = engine._batch._generator
+    decoding = engine._batch._generator._generation_batch
     next(doomed)
-    sampler._unprocessed_sequences.clear()
-    sampler._generation_batch.samplers = [_raise] * len(sampler._generation_batch.samplers)
+    decoding.samplers = [_raise] * len(decoding.samplers)
     with pytest.raises(RuntimeError, match="out of memory"):
         list(healthy)
     with pytest.raises(EngineFailed, match="the batch failed: out of memory"):
