@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["homes"]
+pytest_plugins = ["homes", "model_fixtures"]
 
 
 @pytest.fixture
