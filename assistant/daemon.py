@@ -91,6 +91,7 @@ async def running(settings: config.Settings, paths: Paths, stop: Callable[[], No
     plugins.load()
     for problem in plugins.problems:
         log.warning("%s", problem)
+    bus.add_observer(_note)
     bus.add_observer(plugins.observe)
     try:
         async with Lanes(settings.lanes, bus.publish) as lanes, anyio.create_task_group() as tasks:
@@ -132,6 +133,23 @@ async def _assemble(
         started_at=time.time(),
         stop=stop,
     )
+
+
+def _note(event: events.Event) -> None:
+    """Log what an administrator looks for; never what was said."""
+    match event:
+        case events.LaneCrashed() | events.LaneQuarantined():
+            log.warning("lane %s: %s", event.lane, event.cause)
+        case events.LaneStarted():
+            log.info("lane %s started as process %d", event.lane, event.pid)
+        case events.EngineLoaded():
+            log.info("engine %s loaded on lane %s in %.1f s", event.engine, event.lane, event.seconds)
+        case events.TimerFired():
+            log.info("timer %s fired, %.0f s late", event.timer_id, event.late_seconds)
+        case events.TurnFinished(error=events.ErrorInfo() as error):
+            log.warning("turn %s failed: %s: %s", event.turn_id, error.code, error.message)
+        case _:
+            pass
 
 
 async def _stop_on_signal(stopping: anyio.Event) -> None:

@@ -77,7 +77,7 @@ class ResourceProbe(Protocol):
     name: str
 
     def sample(self) -> dict[str, float]:
-        """Readings now, with units in the names (``gpu_percent``, ``ane_watts``); a value that is unknown is left out."""
+        """Readings now, units in the names (``gpu_percent``, ``ane_watts``); what is unknown is left out."""
 
 
 class WakeWord(Protocol):

@@ -199,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--models", type=Path, default=paths.find().models, help="folder that holds `starter`")
+    parser.add_argument("--only-model", action="store_true", help="only the comparison with raw mlx-lm")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -215,7 +216,10 @@ def main() -> None:
         try:
             client = Client(ours.socket)
             pid = asyncio.run(client.status()).pid
-            rows = [*idle_rows(pid), intent_row(client, options.rounds), *command_rows(env, options.rounds), lane_row()]
+            rows = []
+            if not options.only_model:
+                rows += [*idle_rows(pid), intent_row(client, options.rounds), *command_rows(env, options.rounds)]
+                rows.append(lane_row())
             rows += model_rows(client, options.models / "starter", options.rounds)
         finally:
             run("down")

@@ -12,10 +12,9 @@ import loopback
 import pytest
 from model_fixtures import scripted_model
 
-from assistant import fetch
 from assistant.errors import ModelDownloadFailed, ModelError, ModelNotFound
 from assistant.events import Event, ModelProgressed
-from assistant.models import Models
+from assistant.models import Models, fetch
 
 pytestmark = pytest.mark.anyio
 

@@ -13,10 +13,9 @@ import loopback
 import psutil
 import pytest
 
-from assistant import fetch, starter
 from assistant.errors import ModelDownloadFailed
 from assistant.events import Event, ModelProgressed
-from assistant.models import Models
+from assistant.models import Models, fetch, starter
 
 pytestmark = pytest.mark.anyio
 
@@ -199,7 +198,7 @@ def test_too_little_space_is_told_before_anything_is_fetched(tmp_path: Path) -> 
 def test_a_python_without_pip_is_told(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.append(sys.argv[2])\n"
-        "from pathlib import Path; from assistant import starter\n"
+        "from pathlib import Path; from assistant.models import starter\n"
         "try: starter.download(Path(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )

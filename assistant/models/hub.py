@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub, ``hf:org/name``. ``fetch`` runs in the process of ``assistant.fetch`` only."""
+"""Models from the Hugging Face hub, ``hf:org/name``; ``fetch`` runs in the process that fetches only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assistant.errors import ModelDownloadFailed, ModelError, ModelNotFound
+
 from . import fetch as fetching
-from .errors import ModelDownloadFailed, ModelError, ModelNotFound
 from .fetch import Progressed, Report
 
 if TYPE_CHECKING:
