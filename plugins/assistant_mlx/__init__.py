@@ -15,7 +15,7 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
 
     prefill_step: Annotated[int, msgspec.Meta(ge=0, le=8192)] = 0
     """Prompt tokens read in one step; a cancel and the other jobs of the lane wait for one step at most.
-    0 chooses: 512 on a GPU, 32 on a CPU."""
+    0 chooses: 512 on a GPU, 128 on a CPU."""
     dequantize: Literal["auto", "always", "never"] = "auto"
     """Whether the weights are unpacked to 32-bit floats when the model is loaded. ``auto``: on a CPU, where that is
     many times as fast, if they then fill at most a quarter of the memory."""
