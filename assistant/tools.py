@@ -84,7 +84,7 @@ def _arguments_struct(name: str, run: Callable[..., object]) -> type[msgspec.Str
 
 def _parameters(arguments: type[msgspec.Struct]) -> dict[str, Any]:
     (_,), components = msgspec.json.schema_components([arguments], ref_template="#/$defs/{name}")
-    schema = components.pop(arguments.__name__)
+    schema: dict[str, Any] = components.pop(arguments.__name__)
     schema.pop("title", None)
     if components:
         schema["$defs"] = components

@@ -48,7 +48,7 @@ def graph(sentences: Iterable[Sequence[str]]) -> tuple[int, list[Transition]]:
     """The smallest acyclic graph of the sentences: its start state, and its transitions; its final state is 0.
 
     Common beginnings and common ends are shared, which makes some hundred states of some thousand sentences. All have
-    the same weight: one over the number of exits, which favours short lists, heard fewer commands (125 of 170, not 131).
+    the same weight: one over the number of exits, which favours short lists, heard 125 of 170 commands and not 131.
     """
     tree: dict[str, dict] = {}  # type: ignore[type-arg]
     for words in sentences:
