@@ -15,6 +15,7 @@ from assistant.paths import find
 from assistant.tui.app import AssistantApp
 from assistant.tui.widgets.prompt import Prompt
 from assistant.tui.widgets.status import StatusLine
+from assistant.tui.widgets.transcript import Transcript
 
 pytestmark = pytest.mark.anyio
 
@@ -103,3 +104,27 @@ async def test_the_draft_survives_a_restart_of_the_daemon(home: Home) -> None:
         await until(pilot, lambda: "not connected" not in app.screen.query_one(StatusLine).activity)
         await pilot.press("enter")
         await until(pilot, lambda: any("you said: my draft" in text for text in answers(app)))
+
+
+async def test_a_new_question_interrupts_the_answer_above_it(home: Home) -> None:
+    app = started(home)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.screen.query(Prompt))
+        await pilot.press(*"count 1000", "enter")
+        await until(pilot, lambda: any("3 4 5" in text for text in answers(app)))
+        await pilot.press(*"hello", "enter")
+        await until(pilot, lambda: any("you said: hello" in text for text in answers(app)))
+        shown = [child for child in app.screen.query_one(Transcript).children if not child.has_class("welcome")]
+        kinds = [next(iter(child.classes & {"user", "answer", "notice"})) for child in shown]
+        assert kinds == ["user", "answer", "notice", "user", "answer"]
+
+
+async def test_a_refused_prompt_comes_back(home: Home) -> None:
+    app = started(home)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.screen.query(Prompt))
+        app.screen.query_one(Prompt).text = "x" * (1 << 21)
+        await pilot.press("enter")
+        await until(pilot, lambda: statics(app, "error"))
+        assert "1,048,576" in statics(app, "error")[0]
+        assert len(app.screen.query_one(Prompt).text) == 1 << 21

@@ -36,7 +36,7 @@ class ChatScreen(Screen[None]):
         self._client = client
         self._session_id = session_id
         self._connection: Connection | None = None
-        self._own: set[str] = set()
+        self._sent: dict[str, str] = {}
         self._model_calls: set[str] = set()
         self._live_turn = ""
 
@@ -63,26 +63,20 @@ class ChatScreen(Screen[None]):
         self.run_worker(self._watch_status(), name="status", exit_on_error=True)
 
     async def on_prompt_submitted(self, message: Prompt.Submitted) -> None:
-        """Send what was typed; the draft stays where it is when there is no connection."""
-        transcript = self.query_one(Transcript)
+        """Send what was typed; the draft stays where it is when that cannot be done."""
         if self._connection is None:
             self.notify("Not connected to the daemon; your text is kept.", severity="warning")
             return
-        turn_id = uuid4().hex
-        self._own.add(turn_id)
+        turn_id, session = uuid4().hex, self._session_id
+        self._sent[turn_id] = message.text
+        command = Say(turn_id=turn_id, text=message.text, session_id=session, new=not session, channel="tui")
         try:
-            await self._connection.send(
-                Say(
-                    turn_id=turn_id, text=message.text, session_id=self._session_id, new=not self._session_id,
-                    channel="tui",
-                )
-            )
+            await self._connection.send(command)
         except AssistantError as error:
             self.notify(error.message, severity="error")
             return
         self.query_one(Prompt).clear()
-        await transcript.add_user(message.text)
-        transcript.anchor()
+        self.query_one(Transcript).anchor()
 
     async def action_cancel_turn(self) -> None:
         """Stop the answer that is being written."""
@@ -128,7 +122,7 @@ class ChatScreen(Screen[None]):
             await asyncio.sleep(STATUS_SECONDS)
 
     async def _on_event(self, event: events.Event) -> None:
-        if event.session_id and event.session_id != self._session_id and event.turn_id not in self._own:
+        if event.session_id and event.session_id != self._session_id and event.turn_id not in self._sent:
             return
         self.query_one(StatusLine).follow(event)
         transcript = self.query_one(Transcript)
@@ -148,6 +142,7 @@ class ChatScreen(Screen[None]):
                 await transcript.finish(event.reason, event.error)
             case events.CommandFailed():
                 await transcript.finish("failed", event.error)
+                self._restore(event.turn_id)
             case events.TimerFired():
                 self.app.bell()
                 self.notify(event.name or "Your timer is done.", title="Timer", timeout=30)
@@ -157,5 +152,10 @@ class ChatScreen(Screen[None]):
     async def _on_words(self, event: events.FinalTranscript) -> None:
         if self.sub_title == NEW:
             self.sub_title = event.text.partition("\n")[0][:60]
-        if event.turn_id not in self._own:
-            await self.query_one(Transcript).add_user(event.text)
+        await self.query_one(Transcript).add_user(event.text)
+
+    def _restore(self, turn_id: str) -> None:
+        """Put words that were refused back where they can be mended."""
+        prompt = self.query_one(Prompt)
+        if (text := self._sent.pop(turn_id, "")) and not prompt.text:
+            prompt.text = text
