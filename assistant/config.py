@@ -43,7 +43,7 @@ class AssistantSettings(Section, frozen=True):
 
     language: Annotated[str, Meta(pattern=r"^([A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*)?$")] = "en"
     """The language you speak, as a BCP 47 tag such as "en"; empty lets the recogniser decide."""
-    system_prompt: str = "You are a helpful assistant. Answer briefly."
+    system_prompt: str = "You are a helpful assistant."
     """What the model is told before every conversation."""
 
 

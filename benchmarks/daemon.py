@@ -29,7 +29,7 @@ from assistant.wire import Say
 
 PROMPT = "Explain in a few sentences how a rainbow forms."
 MAX_TOKENS = 96
-SYSTEM = "You are a helpful assistant. Answer briefly."
+SYSTEM = "You are a helpful assistant."
 
 RAW = """
 import ctypes, json, sys, time

@@ -32,9 +32,9 @@ def test_every_link_and_picture_leads_somewhere(page: Path) -> None:
 
 def test_the_two_commands_are_the_first_two_shell_blocks() -> None:
     install, test = re.findall(r"^```sh\n(.*?)^```", README, re.DOTALL | re.MULTILINE)[:2]
-    assert "pip install -c constraints.txt . &&" in install
+    assert "pip install -c .ci/constraints.txt . &&" in install
     assert "assistant ask" in install
-    assert "pip install -c constraints.txt -e '.[dev]' && python -m pytest" in test
+    assert "pip install -c .ci/constraints.txt -e '.[dev]' && python -m pytest" in test
 
 
 def test_every_command_in_the_readme_exists() -> None:

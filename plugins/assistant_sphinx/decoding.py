@@ -61,8 +61,9 @@ class Decoder:
         return found
 
     def start(self, mean: str) -> None:
-        """Begin a stretch; one that was going on is dropped."""
+        """Begin a stretch, with nothing left of the one before; one that was going on is dropped."""
         self.drop()
+        self.sphinx.reinit_feat()
         self.sphinx.set_cmn(mean)
         self.sphinx.start_utt()
         self._running = True

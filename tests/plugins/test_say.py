@@ -72,7 +72,7 @@ def test_a_sentence_in_chunks(say: Say, log: Path) -> None:
     assert said(log) == [["Hello there", "Samantha", "190"]]
 
 
-@pytest.mark.parametrize("text", ["-v Evil", "--output-file=/tmp/x", "$(touch x) `x` ", "naïve — 你好", "[[rate 9]]"])
+@pytest.mark.parametrize("text", ["-v Evil", "--output-file=/tmp/x", "$(touch x) `x`", "naïve — 你好", "[[rate 9]]"])
 def test_text_is_never_an_option(say: Say, log: Path, text: str) -> None:
     assert list(say.speak(text, "Alex"))
     assert said(log) == [[text, "Alex", "190"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import assistant_sphinx
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import soxr
 from assistant_espeak.engine import Espeak
-from assistant_sphinx.engine import LONGEST_STRETCH, Sphinx
+from assistant_sphinx.engine import Sphinx
 from assistant_sphinx.grammar import Grammar, distance, graph
 
 from assistant import EngineFailed, Transcript
@@ -47,7 +48,7 @@ def spoken(voice: Espeak, text: str) -> bytes:
     """``text`` at 16 kHz, between half seconds of silence."""
     pcm = b"".join(chunk.pcm for chunk in voice.speak(text, ""))
     wave = soxr.resample(np.frombuffer(pcm, "<i2").astype(np.float32), 22_050, 16_000)
-    return bytes(16_000) + np.clip(wave, -32768, 32767).astype("<i2").tobytes() + bytes(16_000)
+    return bytes(16_000) + bytes(np.clip(wave, -32768, 32767).astype("<i2").tobytes()) + bytes(16_000)
 
 
 def heard(engine: Sphinx, pcm: bytes, phrases: tuple[str, ...] = (), size: int = 32_000) -> Transcript:
@@ -90,11 +91,11 @@ def test_segments_are_short_and_in_order(sphinx: Sphinx) -> None:
     segments = heard(sphinx, (DATA / "beckett.wav").read_bytes()[44:]).segments
     assert len(segments) >= 4
     assert all(len(segment.text.split()) <= 8 for segment in segments)
-    assert all(0 <= one.start < one.end <= two.start for one, two in zip(segments, segments[1:], strict=False))
+    assert all(0 <= one.start < one.end <= two.start for one, two in pairwise(segments))
 
 
 def test_the_same_audio_gives_the_same_transcript_in_any_pieces(sphinx: Sphinx) -> None:
-    assert len({heard(sphinx, JFK[:128_000], PHRASES, size).text for size in (801, 3_200, 10**6)}) == 1
+    assert len({heard(sphinx, JFK[:80_000], PHRASES, size).text for size in (801, 3_200, 10**6)}) == 1
 
 
 def test_utterances_may_overlap(sphinx: Sphinx, voice: Espeak) -> None:
@@ -123,15 +124,12 @@ def test_partial_transcripts_come_on_the_way(sphinx: Sphinx) -> None:
     assert utterance.finish().text
 
 
-def test_long_audio_is_cut_into_stretches(sphinx: Sphinx) -> None:
-    utterance = sphinx.open("en", PHRASES)
-    for at in range(0, 3 * len(JFK), 64_000):
-        utterance.feed((JFK * 3)[at : at + 64_000])
-    transcript = utterance.finish()
-    assert transcript.seconds == 33.0 > LONGEST_STRETCH / 16_000
-    assert transcript.segments[-1].end > 28
-    starts = [segment.start for segment in transcript.segments]
-    assert starts == sorted(starts)
+def test_long_audio_is_cut_into_stretches(sphinx: Sphinx, voice: Espeak) -> None:
+    command = spoken(voice, "what time is it")
+    transcript = heard(sphinx, JFK[: 9 * 32_000] + bytes(32_000) + command, PHRASES)
+    assert transcript.text != "what time is it"
+    assert 10.0 < transcript.segments[-1].start < transcript.segments[-1].end <= transcript.seconds
+    assert transcript.seconds == 10 + len(command) / 32_000
 
 
 @pytest.mark.parametrize("phrases", [(), PHRASES])
@@ -172,7 +170,8 @@ def test_phrases_of_unknown_words_only_leave_dictation(sphinx: Sphinx, voice: Es
 
 
 def test_the_graph_says_the_sentences_and_no_others() -> None:
-    sentences = {("set", "one", "hour"), ("set", "two", "hours"), ("set", "two", "days"), ("stop",), ("stop", "it"), ("it",)}
+    said = ("set one hour", "set two hours", "set two days", "stop", "stop it", "it")
+    sentences = {tuple(sentence.split()) for sentence in said}
     start, transitions = graph(sentences)
 
     def walk(state: int) -> Iterator[tuple[str, ...]]:
