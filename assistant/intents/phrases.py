@@ -96,8 +96,11 @@ def spelled(number: int, language: str) -> str:
 
 
 def _spread(sizes: list[int]) -> Iterator[tuple[int, ...]]:
-    """Every combination of indices once, in an order of which any beginning is spread over the whole."""
+    """Every combination of indices once: those of one list in its order, those of several spread from the start."""
     total = math.prod(sizes)
+    if len(sizes) == 1:
+        yield from ((index,) for index in range(total))
+        return
     step = max(1, round(total * 0.618))
     while math.gcd(step, total) != 1:
         step += 1

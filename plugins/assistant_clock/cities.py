@@ -180,3 +180,11 @@ WITH_ARTICLE = {
 
 UNKNOWN_TO_SPEECH = {"nice", "chat", "us", "troll", "center", "creston", "oral", "chita", "hovd", "thule", "victoria"}
 """Names that are looked up when written but too easily something else, or nothing, when said."""
+
+FAMOUS = (
+    "london", "new york", "tokyo", "paris", "berlin", "los angeles", "chicago", "sydney", "madrid", "rome", "moscow",
+    "beijing", "hong kong", "singapore", "dubai", "toronto", "san francisco", "mumbai", "delhi", "amsterdam", "vienna",
+    "istanbul", "cairo", "mexico city", "seoul", "stockholm", "dublin", "boston", "england", "france", "germany",
+    "india", "china", "japan", "australia",
+)
+"""What people ask for most, so what a recogniser that takes only some of the names should be told of first."""

@@ -17,7 +17,7 @@ import msgspec
 
 from assistant import ToolError
 
-from .cities import CAPITALS, CITIES, COUNTRY_ALIASES, UNKNOWN_TO_SPEECH, WITH_ARTICLE
+from .cities import CAPITALS, CITIES, COUNTRY_ALIASES, FAMOUS, UNKNOWN_TO_SPEECH, WITH_ARTICLE
 
 _APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _OBSCURE_REGIONS = ("Antarctica/", "America/North_Dakota/", "America/Indiana/")
@@ -74,12 +74,12 @@ def known() -> dict[str, Place]:
 
 @cache
 def sayable() -> dict[str, str]:
-    """What may be said for each place, with and without its accents, and the name to look it up by."""
+    """What may be said for each place, with and without accents, and the name to look it up by; famous ones first."""
     words = {}
-    for plain, place in known().items():
+    for plain, place in sorted(known().items(), key=lambda item: item[0] not in FAMOUS):
         if plain not in UNKNOWN_TO_SPEECH:
             words[plain] = plain
-            if _plain(place.name) == plain:
+            if _plain(place.name) == plain and "." not in place.name:
                 words[place.name.lower().removeprefix("the ")] = plain
     return words
 

@@ -12,8 +12,12 @@ NAME = "phrases"
 MOST_DISTANCE = 0.75
 """Largest share of differing phones between the sentence of the grammar and the free dictation."""
 
-LEAST_EVIDENCE = 0.3
-"""Least logarithm, per 10 ms, of how much better the sentence explains the sound than the free dictation does."""
+LEAST_EVIDENCE = 0.5
+"""Least logarithm, per 10 ms, of how much better the sentence explains the sound than the free dictation does.
+
+With both limits 121 of 170 synthetic commands pass as they were said and 13 as another one, and of 158 other stretches
+(94 synthetic sentences, 64 pieces of real speech) 2 pass, both synthetic, where the bare grammar accepts 58.
+"""
 
 Transition = tuple[int, int, float] | tuple[int, int, float, str]
 

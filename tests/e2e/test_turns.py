@@ -48,12 +48,12 @@ def test_prompt_longer_than_the_context_is_refused_with_both_numbers(starter_hom
 @pytest.mark.model
 def test_spoken_question_gets_a_spoken_answer(starter_home: Home, tmp_path: Path) -> None:
     question, answer = tmp_path / "question.wav", tmp_path / "answer.wav"
-    assert starter_home.run("say", "what time is it in tokyo", "-o", str(question)).code == 0
+    assert starter_home.run("say", "how much time is left", "-o", str(question)).code == 0
     done = starter_home.run("ask", "--json", "--audio", str(question), "--speak", str(answer), timeout=300)
     assert done.code == 0, done.err
     kinds = [event["type"] for event in done.events()]
     assert kinds.index("turn_started") < kinds.index("final_transcript") < kinds.index("text_delta")
-    assert done.events()[-1]["text"].endswith("in Tokyo.")
+    assert done.events()[-1]["text"] == "There is no timer."
     with wave.open(str(answer)) as speech:
         assert speech.getnchannels() == 1
         assert speech.getnframes() / speech.getframerate() > 1.0
@@ -66,7 +66,7 @@ def test_spoken_question_to_the_model_is_answered_in_speech(starter_home: Home, 
     assert starter_home.run("say", "what is the capital of france", "-o", str(question)).code == 0
     done = starter_home.run("ask", "--json", "--audio", str(question), "--speak", str(answer), timeout=300)
     assert done.code == 0, done.err
-    assert "france" in next(event["text"] for event in done.events() if event["type"] == "final_transcript")
+    assert "capital" in next(event["text"] for event in done.events() if event["type"] == "final_transcript")
     assert "model" in done.events()[-1]["timings"]
     assert answer.stat().st_size > 20_000
 
