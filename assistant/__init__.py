@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import events
+    from .blas import load_openblas
     from .engines import (
         STT_SAMPLE_RATE,
         AudioChunk,
@@ -36,10 +37,10 @@ __all__ = [
     "Engine", "EngineFailed", "Intent", "LanguageModel", "Message", "ModelError", "PluginContext", "PluginError",
     "PluginSettings", "Range", "ResourceProbe", "Route", "Segment", "Session", "SpeechToText", "TextToSpeech",
     "Tool", "ToolCall", "ToolError", "ToolSchema", "Transcript", "Transcription", "Verdict", "WakeWord", "Wildcard",
-    "Words", "events", "hookimpl",
+    "Words", "events", "hookimpl", "load_openblas",
 ]
 
-_HOMES = ("engines", "errors", "hookspecs", "intents", "tools")
+_HOMES = ("blas", "engines", "errors", "hookspecs", "intents", "tools")
 """Modules that define what is named above."""
 
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 import msgspec
 
+from .blas import LIBRARIES
 from .errors import AssistantError
 from .paths import Paths
 from .wire import EngineInfo, PluginInfo, Status
@@ -73,7 +74,7 @@ class Packages:
         return " or ".join(commands[name] for name in names if commands[name])
 
 
-OPENBLAS = Packages(apt="libopenblas0-pthread", dnf="openblas-serial")
+OPENBLAS = Packages(apt="libopenblas0-pthread", dnf="openblas-threads")
 PORTAUDIO = Packages(apt="libportaudio2", dnf="portaudio", brew="portaudio")
 ESPEAK = Packages(apt="espeak-ng", dnf="espeak-ng", brew="espeak-ng")
 
@@ -177,9 +178,9 @@ def _mlx(machine: Machine) -> Check:
 
 
 def _openblas(machine: Machine) -> Check:
-    if machine.find_library("libopenblas.so.0"):
-        return Check(name="openblas", state="ok", message="libopenblas.so.0")
-    message = "libopenblas.so.0 is missing: long prompts are read about ten times slower"
+    if found := next(filter(machine.find_library, LIBRARIES), ""):
+        return Check(name="openblas", state="ok", message=found)
+    message = "OpenBLAS is missing: long prompts are read about ten times slower"
     return Check(name="openblas", state="warn", message=message, hint=OPENBLAS.install(machine))
 
 

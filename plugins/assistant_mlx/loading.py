@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from assistant import EngineFailed, ModelError
-
-from .blas import load_openblas
+from assistant import EngineFailed, ModelError, load_openblas
 
 CACHE_BYTES = 1 << 28
 """Freed buffers that MLX keeps for reuse. Its own limit is all of the memory, and servers have grown to 17 and 38 GB by

@@ -16,9 +16,8 @@ from assistant import (
     SpeechToText,
     Transcript,
     Transcription,
+    load_openblas,
 )
-
-from .blas import load_openblas
 
 if TYPE_CHECKING:
     import numpy as np

@@ -71,7 +71,7 @@ def test_a_machine_that_has_everything(paths: Paths) -> None:
         ("linux", "apt-get", "openblas", "sudo apt install libopenblas0-pthread"),
         ("linux", "apt-get", "portaudio", "sudo apt install libportaudio2"),
         ("linux", "apt-get", "voice", "sudo apt install espeak-ng"),
-        ("linux", "dnf", "openblas", "sudo dnf install openblas-serial"),
+        ("linux", "dnf", "openblas", "sudo dnf install openblas-threads"),
         ("linux", "dnf", "portaudio", "sudo dnf install portaudio"),
         ("linux", "dnf", "voice", "sudo dnf install espeak-ng"),
         ("darwin", "brew", "portaudio", "brew install portaudio"),

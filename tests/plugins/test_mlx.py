@@ -16,13 +16,22 @@ from pathlib import Path
 import msgspec
 import pytest
 from assistant_mlx import Settings
-from assistant_mlx.blas import load_openblas
 from assistant_mlx.engine import MlxLanguageModel
 from assistant_mlx.prompt import alternating, plain
 from assistant_mlx.reader import Markers, Piece, Reader
 from model_fixtures import TOOL_TEMPLATE, scripted_model
 
-from assistant import ChatRequest, ContextOverflow, Delta, EngineFailed, Message, ModelError, ToolCall, ToolSchema
+from assistant import (
+    ChatRequest,
+    ContextOverflow,
+    Delta,
+    EngineFailed,
+    Message,
+    ModelError,
+    ToolCall,
+    ToolSchema,
+    load_openblas,
+)
 
 ROLL = ToolSchema(name="roll", description="Roll a die.", parameters={"type": "object", "properties": {}})
 

@@ -16,10 +16,9 @@ from typing import Any
 import assistant_whisper
 import numpy as np
 import pytest
-from assistant_whisper.blas import load_openblas
 from assistant_whisper.engine import SILENCE_RMS, WINDOW_SECONDS, Whisper
 
-from assistant import EngineFailed, ModelError
+from assistant import EngineFailed, ModelError, load_openblas
 
 pytestmark = pytest.mark.model
 
