@@ -53,7 +53,7 @@ def test_spoken_question_gets_a_spoken_answer(starter_home: Home, tmp_path: Path
     assert done.code == 0, done.err
     kinds = [event["type"] for event in done.events()]
     assert kinds.index("turn_started") < kinds.index("final_transcript") < kinds.index("text_delta")
-    assert done.events()[-1]["text"] == "There is no timer."
+    assert done.events()[-1]["text"] == "There are no timers running."
     with wave.open(str(answer)) as speech:
         assert speech.getnchannels() == 1
         assert speech.getnframes() / speech.getframerate() > 1.0
