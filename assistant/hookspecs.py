@@ -112,7 +112,7 @@ class Route:
 def plugin_settings() -> type[PluginSettings]:
     """The type of ``[plugins.<name>]`` in the configuration.
 
-    Called: first of all, once. Runs on: the daemon's thread. Returns: a ``PluginSettings`` subclass.
+    Called: first of all, once. Runs on: a thread of its own, 10 s at most. Returns: a ``PluginSettings`` subclass.
 
     Example::
 
@@ -130,7 +130,7 @@ def plugin_settings() -> type[PluginSettings]:
 def register_stt(context: PluginContext) -> Iterable[SpeechToText]:
     """Speech-to-text engines.
 
-    Called: once, at start. Runs on: the daemon's thread. Returns: engines that are not loaded yet.
+    Called: once, at start. Runs on: a thread of its own, 10 s at most. Returns: engines that are not loaded yet.
 
     Example::
 
@@ -145,7 +145,7 @@ def register_stt(context: PluginContext) -> Iterable[SpeechToText]:
 def register_llm(context: PluginContext) -> Iterable[LanguageModel]:
     """Language-model engines.
 
-    Called: once, at start. Runs on: the daemon's thread. Returns: engines that are not loaded yet.
+    Called: once, at start. Runs on: a thread of its own, 10 s at most. Returns: engines that are not loaded yet.
 
     Example::
 
@@ -160,7 +160,7 @@ def register_llm(context: PluginContext) -> Iterable[LanguageModel]:
 def register_tts(context: PluginContext) -> Iterable[TextToSpeech]:
     """Text-to-speech engines.
 
-    Called: once, at start. Runs on: the daemon's thread. Returns: engines that are not loaded yet.
+    Called: once, at start. Runs on: a thread of its own, 10 s at most. Returns: engines that are not loaded yet.
 
     Example::
 
@@ -190,8 +190,8 @@ def register_wake_words(context: PluginContext) -> Iterable[WakeWord]:
 def register_tools(context: PluginContext) -> Iterable[Tool]:
     """Tools that the model and the intents may call.
 
-    Called: once, at start. Runs on: the daemon's thread. Returns: tools; a name taken by an earlier plugin fails
-    the later one.
+    Called: once, at start. Runs on: a thread of its own, 10 s at most. Returns: tools; a name taken by an earlier
+    plugin fails the later one.
 
     Example::
 
@@ -210,8 +210,8 @@ def register_tools(context: PluginContext) -> Iterable[Tool]:
 def register_intents(context: PluginContext) -> Iterable[Intent]:
     """Sentences that call a tool without a model.
 
-    Called: once, after every plugin's tools are known. Runs on: the daemon's thread. Returns: intents, each
-    naming a tool that exists.
+    Called: once, after every plugin's tools are known. Runs on: a thread of its own, 10 s at most. Returns:
+    intents, each naming a tool that exists.
 
     Example::
 
@@ -226,8 +226,8 @@ def register_intents(context: PluginContext) -> Iterable[Intent]:
 def register_resource_probes(context: PluginContext) -> Iterable[ResourceProbe]:
     """Things that measure the machine.
 
-    Called: once, at start. Runs on: the daemon's thread; ``sample`` in a worker thread, only while somebody looks.
-    Returns: probes.
+    Called: once, at start. Runs on: a thread of its own, 10 s at most; ``sample`` in a worker thread, only while
+    somebody looks. Returns: probes.
 
     Example::
 
@@ -261,7 +261,8 @@ def register_commands(context: PluginContext) -> Iterable[click.Command]:
 def register_routes(context: PluginContext) -> Iterable[Route]:
     """HTTP routes below ``/plugins/<name>/`` on the daemon's socket.
 
-    Called: once, before the server starts. Runs on: the daemon's thread; handlers on its event loop. Returns: routes.
+    Called: once, before the server starts. Runs on: a thread of its own, 10 s at most; handlers on the daemon's
+    event loop. Returns: routes.
 
     Example::
 
@@ -315,9 +316,9 @@ def prompt_parts(session: Session) -> str | None:
 def review_tool_call(call: ToolCall, session: Session) -> Verdict | None:
     """Judge a tool call before it runs.
 
-    Called: before every call, of a model's or an intent's. Runs on: the daemon's thread. Returns: a verdict, or None
-    for no opinion; the first verdict counts, plugins being asked in the order of their names. A review that raises
-    denies the call.
+    Called: before every call, of a model's or an intent's. Runs on: the daemon's thread. Returns: a verdict, or
+    None for no opinion; the first verdict counts, plugins being asked in the order of their names. A review that
+    raises denies the call.
 
     Example::
 
