@@ -61,7 +61,7 @@ class Whisper(SpeechToText):
     def available(self) -> str:
         """The package mlx-whisper is missing."""
         if importlib.util.find_spec("mlx_whisper") is None:
-            return "mlx-whisper is not installed: `pip install 'assistant[whisper]'`"
+            return "mlx-whisper is not installed: `pip install mlx-whisper`"
         return ""
 
     def load(self, model: Path | None) -> None:
