@@ -43,11 +43,12 @@ def test_importing_a_bundled_plugin_is_light(plugin: str) -> None:
     assert _imported(f"assistant_{plugin}") & {*HEAVY, *SERVER, *SCREEN} == set()
 
 
-def test_loading_all_plugins_imports_no_model_library() -> None:
+def test_loading_all_plugins_imports_no_model_library(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from assistant import config, paths, plugins\n"
-        "host = plugins.PluginHost(config.Settings(), paths.find({'ASSISTANT_HOME': '/nonexistent'}), lambda e: None)\n"
+        f"found = paths.find({{'ASSISTANT_HOME': {str(tmp_path)!r}}})\n"
+        "host = plugins.PluginHost(config.Settings(), found, lambda e: None)\n"
         "host.load()\n"
         "assert [p.state for p in host.plugins], 'no plugins'\n"
         "print(*sorted(sys.modules))\n"

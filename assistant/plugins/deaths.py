@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 DEATHS = 2
@@ -31,10 +32,12 @@ class LoadMarks:
         return int(died) if of == version and died.isdigit() else 0
 
     def begin(self, plugin: str, version: str) -> None:
-        """The plugin is about to be loaded."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self.file(plugin).write_text(f"{self.deaths(plugin, version) + 1} {version}")
+        """The plugin is about to be loaded; where nothing can be written, nothing is remembered."""
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self.file(plugin).write_text(f"{self.deaths(plugin, version) + 1} {version}")
 
     def end(self, plugin: str) -> None:
         """Loading it came to an end, good or bad."""
-        self.file(plugin).unlink(missing_ok=True)
+        with suppress(OSError):
+            self.file(plugin).unlink(missing_ok=True)
