@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -200,6 +201,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can mount a small file system")
 def test_full_disk_is_a_clear_error_and_loses_nothing(home: Home, full_disk: Path) -> None:
     home.path.mkdir(parents=True, exist_ok=True)
     (home.path / "data").symlink_to(full_disk)
