@@ -115,12 +115,23 @@ class SharedBatch:
         finally:
             if reason:
                 self._lose(reason)
+        if any(prompt.end_of_prompt for prompt in prompts):
+            self._settle()
         for prompt in prompts:
             if prompt.uid in self._live:
                 self._live[prompt.uid].steps.append(Prefilled(prompt.progress[0]))
         for token in tokens:
             if token.uid in self._live:
                 self._live[token.uid].steps.append(Token(token.token, token.finish_reason or ""))
+
+    def _settle(self) -> None:
+        """Compute the joined first tokens now: left lazy, they would queue behind the next forward pass on a CPU, and
+        every first token would come one token late (80 ms with the starter on two cores)."""
+        import mlx.core as mx
+
+        batch = self._generator._generation_batch
+        with mx.stream(self._generator.stream):
+            mx.eval(batch._next_tokens, batch._next_logprobs)
 
     def _lose(self, reason: str) -> None:
         for sequence in self._live.values():
