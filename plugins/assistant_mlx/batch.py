@@ -129,9 +129,11 @@ class SharedBatch:
         every first token would come one token late (80 ms with the starter on two cores)."""
         import mlx.core as mx
 
-        batch = self._generator._generation_batch
-        with mx.stream(self._generator.stream):
-            mx.eval(batch._next_tokens, batch._next_logprobs)
+        batch = getattr(self._generator, "_generation_batch", None)
+        tokens = getattr(batch, "_next_tokens", None)
+        if tokens is not None:
+            with mx.stream(self._generator.stream):
+                mx.eval(tokens)
 
     def _lose(self, reason: str) -> None:
         for sequence in self._live.values():
