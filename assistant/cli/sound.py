@@ -57,7 +57,6 @@ class Speech:
 
         write_wav(Path(target), bytes(self._pcm), self.rate)
 
-
     def _play(self) -> None:
         """Play it to its end, in pieces of 100 ms, so that Ctrl-C silences it at once."""
         from assistant.engines import AudioChunk
