@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 import pluggy
@@ -35,8 +35,6 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 class PluginSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The base of a plugin's settings; every field needs a default and a docstring under it."""
 
-
-Settings_co = TypeVar("Settings_co", bound=PluginSettings, covariant=True)
 
 
 @dataclass(frozen=True)
