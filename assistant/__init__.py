@@ -15,7 +15,10 @@ if TYPE_CHECKING:
         ChatRequest,
         Delta,
         Engine,
+        FinetuneJob,
+        FinetuneStep,
         LanguageModel,
+        MemoryUse,
         Message,
         Segment,
         SpeechToText,
@@ -25,16 +28,36 @@ if TYPE_CHECKING:
         Transcript,
         Transcription,
     )
-    from .errors import AssistantError, AudioError, ContextOverflow, EngineFailed, ModelError, PluginError, ToolError
-    from .hookspecs import PluginContext, PluginSettings, ResourceProbe, Route, Session, Verdict, WakeWord, hookimpl
+    from .errors import (
+        AssistantError,
+        AudioError,
+        ContextOverflow,
+        EngineFailed,
+        ModelError,
+        ModelTooLarge,
+        PluginError,
+        ToolError,
+    )
+    from .hookspecs import (
+        Cluster,
+        PluginContext,
+        PluginSettings,
+        ResourceProbe,
+        Route,
+        Session,
+        Verdict,
+        WakeWord,
+        hookimpl,
+    )
     from .intents import Intent, Range, Wildcard, Words
     from .tools import Tool
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "STT_SAMPLE_RATE", "AssistantError", "AudioChunk", "AudioError", "ChatRequest", "ContextOverflow", "Delta",
-    "Engine", "EngineFailed", "Intent", "LanguageModel", "Message", "ModelError", "PluginContext", "PluginError",
+    "STT_SAMPLE_RATE", "AssistantError", "AudioChunk", "AudioError", "ChatRequest", "Cluster", "ContextOverflow",
+    "Delta", "Engine", "EngineFailed", "FinetuneJob", "FinetuneStep", "Intent", "LanguageModel", "MemoryUse", "Message",
+    "ModelError", "ModelTooLarge", "PluginContext", "PluginError",
     "PluginSettings", "Range", "ResourceProbe", "Route", "Segment", "Session", "SpeechToText", "TextToSpeech",
     "Tool", "ToolCall", "ToolError", "ToolSchema", "Transcript", "Transcription", "Verdict", "WakeWord", "Wildcard",
     "Words", "events", "hookimpl", "load_openblas",

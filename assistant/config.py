@@ -21,8 +21,8 @@ from .paths import Paths
 from .tomlfile import Key, Source, convert, emit, fields_of, label, nearest, read, value, variable_name
 
 __all__ = [
-    "AssistantSettings", "Field", "LaneSettings", "LlmSettings", "LogSettings", "PluginTable", "SessionSettings",
-    "Settings", "SttSettings", "ToolSettings", "TtsSettings", "describe", "load", "render",
+    "AssistantSettings", "Field", "LaneSettings", "LlmSettings", "LogSettings", "PluginTable", "ServerSettings",
+    "SessionSettings", "Settings", "SttSettings", "ToolSettings", "TtsSettings", "describe", "load", "render",
 ]
 
 PREFIX = "ASSISTANT_"
@@ -60,8 +60,20 @@ class LlmSettings(Section, frozen=True):
     """0 gives the same answer every time; up to 2 for more variety."""
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Choose among the likeliest tokens that make up this share of the probability; 1 for all."""
-    history_messages: Annotated[int, Meta(ge=0, le=10_000)] = 20
-    """How many earlier messages of the conversation the model reads."""
+    history_messages: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    """How many earlier messages of the conversation the model reads at most."""
+    reasoning_budget: Annotated[int, Meta(ge=-1, le=1_000_000)] = -1
+    """Most tokens that a model which reasons may spend on that before it answers; -1 for no limit, 0 for none."""
+    draft_model: str = ""
+    """A smaller model of the same family that guesses tokens ahead when one request runs alone; empty: none."""
+    adapter: str = ""
+    """A LoRA adapter to answer with: a name that `assistant finetune` gave, or a folder; empty: the model as it is."""
+    idle_minutes: Annotated[float, Meta(ge=0, le=525_600)] = 30.0
+    """A model that nobody used for so long is unloaded, and its memory returned; 0 keeps it."""
+    max_loaded: Annotated[int, Meta(ge=1, le=100)] = 2
+    """How many language models may be loaded at once; the one used least recently makes room."""
+    pinned: list[str] = []
+    """Models that are never unloaded to make room or for idleness."""
 
 
 class SttSettings(Section, frozen=True):
@@ -117,6 +129,13 @@ class ToolSettings(Section, frozen=True):
     """The longest that any tool may take; a tool may have a shorter limit of its own."""
 
 
+class ServerSettings(Section, frozen=True):
+    """How programs reach the daemon besides its Unix socket."""
+
+    listen: str = ""
+    """Address and port for OpenAI-compatible clients, such as "127.0.0.1:11535"; empty: the Unix socket only."""
+
+
 class LogSettings(Section, frozen=True):
     """The daemon's log."""
 
@@ -146,6 +165,7 @@ class Settings(Section, frozen=True):
     lanes: LaneSettings = LaneSettings()
     sessions: SessionSettings = SessionSettings()
     tools: ToolSettings = ToolSettings()
+    server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     plugins: PluginTable = msgspec.field(default_factory=PluginTable)
 

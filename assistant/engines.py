@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from .errors import EngineFailed
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 STT_SAMPLE_RATE = 16_000
@@ -28,6 +30,8 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     name: str
     arguments: dict[str, Any]
+    error: str = ""
+    """Why the call cannot be run as it was written; the host answers it with this, so that the model can mend it."""
 
 
 class ToolSchema(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +62,65 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float = 0.0
     """0 is greedy."""
     top_p: float = 1.0
+    top_k: int = 0
+    """Choose among so many of the likeliest tokens; 0 for all."""
+    min_p: float = 0.0
+    """Leave out tokens less likely than this share of the likeliest one's probability; 0 for none."""
+    repetition_penalty: float = 1.0
+    """Makes tokens of the recent text less likely; 1 is off."""
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    tool_choice: str = "auto"
+    """``auto``, ``none``, ``required`` (one call at least), or the name of the tool that must be called."""
+    schema: dict[str, Any] | None = None
+    """A JSON schema that the answer must satisfy; the engine writes nothing else, or refuses."""
+    reasoning_budget: int | None = None
+    """Most tokens of reasoning before the answer begins; 0 for none, None for no limit."""
+    adapter: str = ""
+    """The folder of a LoRA adapter to answer with; empty for the model as it is."""
+
+
+class MemoryUse(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine holds on its device, in bytes; 0 where it cannot be told."""
+
+    active: int = 0
+    peak: int = 0
+    """The most since it was loaded."""
+    prompt_cache: int = 0
+    """Of ``active``: prompts kept for the next turn."""
+    limit: int = 0
+    """What the device lets one process use."""
+
+
+class FinetuneJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a language model learns, and how."""
+
+    data: str
+    """A folder with ``train.jsonl`` and perhaps ``valid.jsonl``: ``{"messages": [{"role", "content"}, …]}`` a line."""
+    adapter: str
+    """The folder that the adapter and what is needed to resume are written to."""
+    iterations: int = 200
+    batch_size: int = 1
+    learning_rate: float = 1e-4
+    layers: int = 8
+    """How many of the last layers get an adapter; -1 for all."""
+    rank: int = 8
+    max_tokens: int = 1024
+    """Longest example, in tokens; longer ones are cut."""
+    seed: int = 0
+
+
+class FinetuneStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A report from the training."""
+
+    iteration: int
+    iterations: int
+    train_loss: float | None = None
+    """Mean cross-entropy in nats per token since the last report."""
+    valid_loss: float | None = None
+    tokens_per_second: float = 0.0
+    saved: bool = False
+    """The adapter as it is now is on the disk, and the training can be resumed from here."""
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +133,10 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     """Prompt tokens read so far; set, with ``prompt_tokens``, on prefill steps and on the last delta."""
     prompt_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """On the last delta: prompt tokens that were still known from an earlier prompt."""
+    drafted_tokens: int = 0
+    """On the last delta: tokens of the answer that a draft model had guessed."""
     finish_reason: Literal["", "stop", "length", "tool_calls"] = ""
     """Set on the last delta only."""
 
@@ -122,6 +187,13 @@ class Engine(ABC):
         """
         return ""
 
+    def memory(self) -> MemoryUse:
+        """What it holds now. Runs on the lane's thread."""
+        return MemoryUse()
+
+    def idle(self) -> None:  # noqa: B027
+        """Tidy up (write caches to the disk): called on the lane's thread some seconds after the last work."""
+
     @abstractmethod
     def load(self, model: Path | None) -> None:
         """Import the heavy library and get ready. Runs on the lane's thread.
@@ -140,6 +212,22 @@ class LanguageModel(Engine):
 
     kind = "llm"
     lane = "gpu"
+    draft_model: Path | None = None
+    """The folder of a smaller model of the same vocabulary that may guess tokens ahead; the host sets it before
+    ``load()`` if one is configured."""
+
+    def speech_live(self, live: bool) -> None:
+        """A spoken turn has begun, or the last one has ended: in between the steps should be short, because speech
+        waits for the step that is running. Runs on the lane's thread.
+        """
+
+    def finetune(self, job: FinetuneJob) -> Iterator[FinetuneStep]:
+        """Train an adapter, one bounded piece a ``next()``; a job that was interrupted goes on where it was last saved.
+
+        Raises:
+            EngineFailed: this engine cannot train.
+        """
+        raise EngineFailed(f"the engine {self.name} cannot train models", hint="use an engine that can, such as mlx")
 
     @abstractmethod
     def generate(self, request: ChatRequest) -> Iterator[Delta]:

@@ -14,6 +14,7 @@
     ├── ModelError
     │   ├── ModelNotFound
     │   ├── ModelDownloadFailed
+    │   ├── ModelTooLarge      it does not fit the memory beside what is loaded
     │   └── ContextOverflow    the prompt does not fit the model's context
     ├── StoreError
     │   ├── SessionNotFound
@@ -129,6 +130,12 @@ class ModelDownloadFailed(ModelError):
 
     code = "model_download_failed"
     permanent = False
+
+
+class ModelTooLarge(ModelError):
+    """A model does not fit the memory beside what is loaded; the host unloads what is idle and tries again."""
+
+    code = "model_too_large"
 
 
 class ContextOverflow(ModelError):

@@ -38,6 +38,18 @@ class PluginSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """The machines that run one model together; see ``[llm.cluster]``."""
+
+    hosts: tuple[str, ...] = ()
+    """One entry a rank, this machine first; empty: no cluster."""
+    backend: Literal["ring", "jaccl"] = "ring"
+    """MLX's distributed back end: ``ring`` over TCP, ``jaccl`` for RDMA over Thunderbolt 5."""
+    python: str = ""
+    """The Python with this assistant on the other machines; empty: the same path as here."""
+
+
+@dataclass(frozen=True)
 class PluginContext:
     """What the host gives to a plugin."""
 
@@ -50,6 +62,8 @@ class PluginContext:
     log: logging.Logger
     publish: Callable[[Event], None]
     """Puts an event on the bus; from any thread."""
+    cluster: Cluster = Cluster()
+    """The machines that may share a language model."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,21 @@ class Settings(PluginSettings, frozen=True, kw_only=True):
     many times as fast, if they then fill at most a quarter of the memory."""
     context: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Most tokens of prompt and answer together; 0, or more than the model was made for, is the model's own."""
+    kv_bits: Literal[0, 4, 8] = 0
+    """Keeps the context in so many bits, which takes less memory; answers then take turns instead of sharing a batch.
+    0: as the model computes it."""
+    tools: Literal["auto", "on", "off"] = "auto"
+    """Whether the model may call tools. ``auto``: if its chat template knows them; ``on``: any model, by a prompt."""
+    prompt_cache_mb: Annotated[int, msgspec.Meta(ge=-1)] = -1
+    """Memory for prompts that are kept for the next turn; -1 chooses: a quarter of what the model leaves free, 4096 at
+    most. 0 keeps none."""
+    prompt_cache_disk_mb: Annotated[int, msgspec.Meta(ge=0)] = 2048
+    """Disk space for them, so that a conversation goes on at once after a restart; 0 writes none."""
+    draft_tokens: Annotated[int, msgspec.Meta(ge=1, le=16)] = 3
+    """Tokens that the draft model guesses ahead."""
+    reserve_mb: Annotated[int, msgspec.Meta(ge=-1)] = -1
+    """Memory that is left to everything else when it is computed what fits; -1 chooses: 2048, or an eighth of the
+    memory on a smaller machine."""
 
 
 @hookimpl
@@ -35,4 +50,4 @@ def register_llm(context: PluginContext) -> Iterable[LanguageModel]:
     from .engine import MlxLanguageModel
 
     assert isinstance(context.settings, Settings)
-    yield MlxLanguageModel(context.settings)
+    yield MlxLanguageModel(context.settings, context.data_dir)
