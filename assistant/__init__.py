@@ -50,20 +50,26 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from .intents import Intent, Range, Wildcard, Words
+    from .models.fit import Fit, MemoryNeed, Room, best_fit, fit_models, reserve_for
+    from .models.machine import MachineMemory, machine_memory
+    from .models.shape import ModelShape, model_shape
     from .tools import Tool
 
 __version__ = "0.1.0"
 
 __all__ = [
     "STT_SAMPLE_RATE", "AssistantError", "AudioChunk", "AudioError", "ChatRequest", "Cluster", "ContextOverflow",
-    "Delta", "Engine", "EngineFailed", "FinetuneJob", "FinetuneStep", "Intent", "LanguageModel", "MemoryUse", "Message",
-    "ModelError", "ModelTooLarge", "PluginContext", "PluginError",
-    "PluginSettings", "Range", "ResourceProbe", "Route", "Segment", "Session", "SpeechToText", "TextToSpeech",
+    "Delta", "Engine", "EngineFailed", "FinetuneJob", "FinetuneStep", "Fit", "Intent", "LanguageModel", "MachineMemory",
+    "MemoryNeed", "MemoryUse", "Message", "ModelError", "ModelShape", "ModelTooLarge", "PluginContext", "PluginError",
+    "PluginSettings", "Range", "ResourceProbe", "Room", "Route", "Segment", "Session", "SpeechToText", "TextToSpeech",
     "Tool", "ToolCall", "ToolError", "ToolSchema", "Transcript", "Transcription", "Verdict", "WakeWord", "Wildcard",
-    "Words", "events", "hookimpl", "load_openblas",
+    "Words", "best_fit", "events", "fit_models", "hookimpl", "load_openblas", "machine_memory", "model_shape",
+    "reserve_for",
 ]
 
-_HOMES = ("blas", "engines", "errors", "hookspecs", "intents", "tools")
+_HOMES = (
+    "blas", "engines", "errors", "hookspecs", "intents", "tools", "models.fit", "models.machine", "models.shape",
+)
 """Modules that define what is named above."""
 
 

@@ -25,6 +25,8 @@ from .wire import Command, Conversation, ErrorBody, ModelInfo, PluginInfo, Searc
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
+    from .finetune import AdapterInfo, FinetuneRequest
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -117,13 +119,51 @@ class Client:
         """One model."""
         return await self.get(f"/api/models/{_part(name)}", ModelInfo)
 
-    async def pull_model(self, name: str) -> ModelInfo:
-        """Fetch a model, however long it takes; ``ModelProgressed`` events tell how far it is."""
-        return await self.post("/api/models/pull", {"name": name}, ModelInfo)
+    async def pull_model(self, name: str, *, force: bool = False) -> ModelInfo:
+        """Fetch a model, however long it takes; ``ModelProgressed`` events tell how far it is.
+
+        Args:
+            force: also if the machine has not the memory for it.
+        """
+        return await self.post("/api/models/pull", {"name": name, "force": force}, ModelInfo)
+
+    async def load_model(self, name: str) -> ModelInfo:
+        """Load a language model, which is fetched if it is absent."""
+        return await self.post("/api/models/load", {"name": name}, ModelInfo)
+
+    async def unload_model(self, name: str) -> None:
+        """Unload a language model that is not in use, by its name or the key of its engine."""
+        await self._ask("POST", "/api/models/unload", {}, {"name": name})
 
     async def remove_model(self, name: str) -> None:
         """Delete a model from the disk."""
         await self.delete(f"/api/models/{_part(name)}")
+
+    async def adapters(self) -> list[AdapterInfo]:
+        """Adapters, and how their training stands."""
+        from .finetune import AdapterInfo
+
+        return await self.get("/api/finetune", list[AdapterInfo])
+
+    async def adapter(self, name: str) -> AdapterInfo:
+        """One adapter."""
+        from .finetune import AdapterInfo
+
+        return await self.get(f"/api/finetune/{_part(name)}", AdapterInfo)
+
+    async def finetune(self, request: FinetuneRequest) -> AdapterInfo:
+        """Begin to train; ``FinetuneProgressed`` and ``FinetuneFinished`` events follow."""
+        from .finetune import AdapterInfo
+
+        return await self.post("/api/finetune", request, AdapterInfo)
+
+    async def cancel_finetune(self, name: str) -> bool:
+        """Stop a training and wait until it is saved; False if it does not run."""
+        return await self.post(f"/api/finetune/{_part(name)}/cancel", None, bool)
+
+    async def remove_adapter(self, name: str) -> None:
+        """Delete an adapter with its data."""
+        await self.delete(f"/api/finetune/{_part(name)}")
 
     async def transcribe(self, pcm: bytes, language: str = "") -> Transcript:
         """What is said in 16 kHz 16-bit little-endian mono PCM; no language: the configured one."""

@@ -18,11 +18,12 @@ from msgspec import Meta
 from .errors import ConfigError
 from .hookspecs import PluginSettings
 from .paths import Paths
-from .tomlfile import Key, Source, convert, emit, fields_of, label, nearest, read, value, variable_name
+from .tomlfile import Key, Source, convert, emit, fields_of, keys_of, label, nearest, read, value, variable_name
 
 __all__ = [
-    "AssistantSettings", "Field", "LaneSettings", "LlmSettings", "LogSettings", "PluginTable", "ServerSettings",
-    "SessionSettings", "Settings", "SttSettings", "ToolSettings", "TtsSettings", "describe", "load", "render",
+    "AssistantSettings", "ClusterSettings", "Field", "LaneSettings", "LlmSettings", "LogSettings", "PluginTable",
+    "ServerSettings", "SessionSettings", "Settings", "SttSettings", "ToolSettings", "TtsSettings", "describe", "load",
+    "render",
 ]
 
 PREFIX = "ASSISTANT_"
@@ -47,6 +48,19 @@ class AssistantSettings(Section, frozen=True):
     """What the model is told before every conversation."""
 
 
+class ClusterSettings(Section, frozen=True):
+    """Machines that run one language model together, each holding a share of every layer."""
+
+    hosts: list[Annotated[str, Meta(pattern=r"^[^\s,-][^\s,]*$")]] = []
+    """Address or ssh name of each, this machine first; the others are reached by ssh. Empty: this machine alone."""
+    backend: Literal["ring", "jaccl"] = "ring"
+    """How they talk: "ring" is TCP over any network, "jaccl" is RDMA over Thunderbolt 5 and needs a hostfile."""
+    python: str = ""
+    """The Python in which this assistant is installed on the other machines; empty: the same path as here."""
+    hostfile: str = ""
+    """A file that `mlx.distributed_config` wrote, in place of hosts; empty: none."""
+
+
 class LlmSettings(Section, frozen=True):
     """The language model."""
 
@@ -60,10 +74,17 @@ class LlmSettings(Section, frozen=True):
     """0 gives the same answer every time; up to 2 for more variety."""
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """Choose among the likeliest tokens that make up this share of the probability; 1 for all."""
+    top_k: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """Choose among so many of the likeliest tokens; 0 for all."""
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Leave out tokens less likely than this share of the likeliest one's probability; 0 for none."""
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] = 1.0
+    """Above 1 makes words of the recent text less likely, against models that repeat themselves; 1 is off."""
     history_messages: Annotated[int, Meta(ge=0, le=10_000)] = 100
     """How many earlier messages of the conversation the model reads at most."""
     reasoning_budget: Annotated[int, Meta(ge=-1, le=1_000_000)] = -1
-    """Most tokens that a model which reasons may spend on that before it answers; -1 for no limit, 0 for none."""
+    """Most tokens that a model which reasons may spend on that before it answers; -1 for no limit, 0 for none.
+    A turn that is spoken never waits for any."""
     draft_model: str = ""
     """A smaller model of the same family that guesses tokens ahead when one request runs alone; empty: none."""
     adapter: str = ""
@@ -74,6 +95,7 @@ class LlmSettings(Section, frozen=True):
     """How many language models may be loaded at once; the one used least recently makes room."""
     pinned: list[str] = []
     """Models that are never unloaded to make room or for idleness."""
+    cluster: ClusterSettings = ClusterSettings()
 
 
 class SttSettings(Section, frozen=True):
@@ -207,7 +229,7 @@ def _plugin_table(raw: Any, source: Source) -> PluginTable:
 
 def _overrides(environ: Mapping[str, str]) -> dict[Key, tuple[str, str]]:
     """The settings that the environment names; the key of each, its variable and its text."""
-    settings = {variable_name((table, name)) for table, kind in fields_of(Settings).items() for name in fields_of(kind)}
+    settings = {variable_name(key) for key in keys_of(Settings)}
     known = [name.removeprefix(PREFIX) for name in settings | NOT_SETTINGS | {variable_name(("plugins", "disabled"))}]
     found: dict[Key, tuple[str, str]] = {}
     for variable, text in sorted(environ.items()):
@@ -247,13 +269,15 @@ class Field(msgspec.Struct, frozen=True):
 
 
 def describe(kind: type[msgspec.Struct]) -> list[Field]:
-    """Every setting of a struct, in order, with the docstring under it."""
+    """Every setting of a struct, in order, with the docstring under it; the tables below it have their own."""
     docs: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if issubclass(base, msgspec.Struct) and base not in (msgspec.Struct, Section, PluginSettings):
             docs |= _attribute_docs(base)
     found = []
     for entry in msgspec.structs.fields(kind):
+        if fields_of(entry.type):
+            continue
         factory = entry.default_factory
         default = entry.default if factory is msgspec.NODEFAULT else factory()
         found.append(Field(entry.encode_name, _type_text(entry.type), default, docs.get(entry.name, "")))
@@ -287,6 +311,8 @@ def _type_text(kind: Any) -> str:
         return " ".join([_type_text(base), ", ".join(limits)]).strip()
     if get_origin(kind) is Literal:
         return " | ".join(emit(choice) for choice in get_args(kind))
+    if get_origin(kind) is list:
+        return f"list[{', '.join(_type_text(item) for item in get_args(kind))}]"
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind)
 
 
@@ -297,7 +323,10 @@ def render(settings: Settings, plugins: Mapping[str, PluginSettings], *, docs: b
         plugins: the settings of each plugin, by its name.
         docs: write each setting's docstring above it.
     """
-    parts = [_table(name, getattr(settings, name), docs) for name in fields_of(Settings) if name != "plugins"]
+    parts = []
+    for name in fields_of(Settings):
+        if name != "plugins":
+            parts += _tables(name, getattr(settings, name), docs)
     disabled = [f"disabled = {emit(settings.plugins.disabled)}"]
     if docs:
         disabled = [*_comment(_attribute_docs(PluginTable)["disabled"]), *disabled]
@@ -305,6 +334,15 @@ def render(settings: Settings, plugins: Mapping[str, PluginSettings], *, docs: b
     chosen = {name: table for name, table in sorted(plugins.items()) if fields_of(type(table))}
     parts += [_table(f"plugins.{name}", table, docs) for name, table in chosen.items()]
     return "\n\n".join(parts) + "\n"
+
+
+def _tables(name: str, settings: msgspec.Struct, docs: bool) -> list[str]:
+    """A table and those below it."""
+    parts = [_table(name, settings, docs)]
+    for below, kind in fields_of(type(settings)).items():
+        if fields_of(kind):
+            parts += _tables(f"{name}.{below}", getattr(settings, below), docs)
+    return parts
 
 
 def _table(name: str, settings: msgspec.Struct, docs: bool) -> str:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -19,14 +20,18 @@ from anyio.abc import TaskGroup
 
 from . import __version__, config, events
 from .bus import Bus
+from .finetune.jobs import Finetuner
 from .intents import IntentMatcher
 from .lanes import Lanes
 from .models import Models
 from .paths import Paths
 from .plugins import PluginHost
 from .pool import EnginePool
-from .server.app import build_app
+from .server.app import build_api, build_app
 from .server.listener import bind, hold_lock, serving
+from .server.openai.gate import Gate
+from .server.tcp import bind_tcp, is_loopback, url
+from .server.token import read as read_token
 from .services import Services
 from .sessions import Sessions
 from .store import STORE, Store
@@ -46,6 +51,7 @@ def run(paths: Paths) -> int:
     Raises:
         DaemonAlreadyRunning: another daemon owns this home.
         ConfigError: the configuration is wrong.
+        DaemonError: a socket cannot be had, or the API's token cannot be used.
     """
     paths.make()
     with hold_lock(paths):
@@ -53,7 +59,10 @@ def run(paths: Paths) -> int:
         start_logging(paths, settings.log.level)
         sock = bind(paths)
         try:
-            anyio.run(_main, settings, paths, sock)
+            with bind_tcp(settings.server.listen) as tcp:
+                if tcp is not None:
+                    read_token(paths.token)
+                anyio.run(_main, settings, paths, sock, tcp)
         finally:
             sock.close()
             paths.socket.unlink(missing_ok=True)
@@ -70,9 +79,9 @@ def _leave_stuck_threads() -> None:
         os._exit(0)
 
 
-async def _main(settings: config.Settings, paths: Paths, sock: socket.socket) -> None:
+async def _main(settings: config.Settings, paths: Paths, sock: socket.socket, tcp: socket.socket | None) -> None:
     stopping = anyio.Event()
-    async with running(settings, paths, stopping.set) as services, serving(build_app(services), sock):
+    async with running(settings, paths, stopping.set) as services, _served(services, sock, tcp):
         log.info("assistant %s listens on %s", __version__, paths.socket)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_stop_on_signal, stopping)
@@ -81,6 +90,18 @@ async def _main(settings: config.Settings, paths: Paths, sock: socket.socket) ->
         log.info("stopping")
         services.bus.publish(events.DaemonStopping())
         await services.sessions.cancel_all()
+
+
+@asynccontextmanager
+async def _served(services: Services, sock: socket.socket, tcp: socket.socket | None) -> AsyncIterator[None]:
+    """Serve on the Unix socket, and the API on the TCP socket if there is one."""
+    gate, more = Gate(), []
+    if tcp is not None:
+        services = replace(services, api=url(tcp))
+        more.append((build_api(services, gate, local=is_loopback(tcp)), tcp))
+        log.info("OpenAI-compatible clients: %s, key in %s", services.api, services.paths.token)
+    async with serving(build_app(services, gate=gate), sock, *more):
+        yield
 
 
 @asynccontextmanager
@@ -119,7 +140,8 @@ async def _assemble(
         log.warning("%d turn(s) were running when the daemon last died; they are marked interrupted", interrupted)
     models = Models(paths.models, bus.publish)
     pool = EnginePool(settings, plugins, lanes, models)
-    parts = Parts(settings, bus, db, plugins, pool, IntentMatcher(plugins.intents))
+    tasks.start_soon(pool.residency.keep)
+    parts = Parts(settings, bus, db, plugins, pool, IntentMatcher(plugins.intents), paths)
     return Services(
         settings=settings,
         paths=paths,
@@ -130,6 +152,7 @@ async def _assemble(
         models=models,
         pool=pool,
         sessions=Sessions(parts, tasks),
+        finetuner=Finetuner(settings, paths, bus.publish, db, lanes, models, pool, tasks),
         started_at=time.time(),
         stop=stop,
     )

@@ -32,6 +32,8 @@ class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any]
     error: str = ""
     """Why the call cannot be run as it was written; the host answers it with this, so that the model can mend it."""
+    text: str = ""
+    """With ``error``: the call as the model wrote it."""
 
 
 class ToolSchema(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +80,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Most tokens of reasoning before the answer begins; 0 for none, None for no limit."""
     adapter: str = ""
     """The folder of a LoRA adapter to answer with; empty for the model as it is."""
+    urgent: bool = False
+    """Somebody waits for it to be spoken: it begins at once, however many answers are being written."""
 
 
 class MemoryUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +99,8 @@ class MemoryUse(msgspec.Struct, frozen=True, kw_only=True):
 class FinetuneJob(msgspec.Struct, frozen=True, kw_only=True):
     """What a language model learns, and how."""
 
+    model: str
+    """The folder of the model."""
     data: str
     """A folder with ``train.jsonl`` and perhaps ``valid.jsonl``: ``{"messages": [{"role", "content"}, …]}`` a line."""
     adapter: str
@@ -223,6 +229,8 @@ class LanguageModel(Engine):
 
     def finetune(self, job: FinetuneJob) -> Iterator[FinetuneStep]:
         """Train an adapter, one bounded piece a ``next()``; a job that was interrupted goes on where it was last saved.
+
+        Needs no ``load()``: it loads a model of its own. Closing the iterator saves what was learnt.
 
         Raises:
             EngineFailed: this engine cannot train.

@@ -15,10 +15,12 @@
     │   ├── ModelNotFound
     │   ├── ModelDownloadFailed
     │   ├── ModelTooLarge      it does not fit the memory beside what is loaded
-    │   └── ContextOverflow    the prompt does not fit the model's context
+    │   ├── ContextOverflow    the prompt does not fit the model's context
+    │   └── TrainingBusy       another adapter is being trained (transient)
     ├── StoreError
     │   ├── SessionNotFound
     │   └── DiskFull
+    ├── DatasetError           there is nothing, too little or something wrong to learn from
     ├── AudioError             not audio, truncated, empty
     ├── PromptError            an empty, oversized or undecodable prompt
     └── ToolError              a tool refused its arguments, timed out or was denied
@@ -142,6 +144,19 @@ class ContextOverflow(ModelError):
     """The prompt has more tokens than the model's context."""
 
     code = "context_overflow"
+
+
+class TrainingBusy(ModelError):
+    """Another adapter is being trained; one is at a time."""
+
+    code = "training_busy"
+    permanent = False
+
+
+class DatasetError(AssistantError):
+    """What a model shall learn from is missing, too little or malformed."""
+
+    code = "dataset"
 
 
 class StoreError(AssistantError):

@@ -117,6 +117,8 @@ class TurnFinished(Base, frozen=True, tag="turn_finished"):
     ``first_token``, ``first_audio``, ``total``."""
     prompt_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    """Of ``prompt_tokens``: those that the engine still knew from an earlier prompt."""
 
 
 class TimerSet(Base, frozen=True, tag="timer_set"):
@@ -191,6 +193,31 @@ class ModelProgressed(Base, frozen=True, tag="model_progressed"):
     """Bytes."""
 
 
+class FinetuneProgressed(Base, frozen=True, tag="finetune_progressed"):
+    """An adapter was trained so far, or its validation loss is known; a loss is None where there is no new one."""
+
+    adapter: str
+    iteration: int
+    iterations: int
+    train_loss: float | None = None
+    """Mean cross-entropy in nats per token since the last report."""
+    valid_loss: float | None = None
+    tokens_per_second: float = 0.0
+    saved: bool = False
+    """The training can be resumed from here."""
+
+
+class FinetuneFinished(Base, frozen=True, tag="finetune_finished"):
+    """The training of an adapter ended, whichever way."""
+
+    adapter: str
+    reason: TurnReason
+    iteration: int
+    iterations: int
+    seconds: float
+    error: ErrorInfo | None = None
+
+
 class PluginFailed(Base, frozen=True, tag="plugin_failed"):
     """A plugin was isolated; everything else runs on."""
 
@@ -242,6 +269,8 @@ Event = (
     | LaneCrashed
     | LaneQuarantined
     | ModelProgressed
+    | FinetuneProgressed
+    | FinetuneFinished
     | PluginFailed
     | PluginEvent
     | CommandFailed

@@ -47,6 +47,8 @@ class Cluster:
     """MLX's distributed back end: ``ring`` over TCP, ``jaccl`` for RDMA over Thunderbolt 5."""
     python: str = ""
     """The Python with this assistant on the other machines; empty: the same path as here."""
+    hostfile: str = ""
+    """A file that ``mlx.distributed_config`` wrote, in place of ``hosts``; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -313,7 +315,9 @@ def prompt_parts(session: Session) -> str | None:
     """Text for the system prompt; the parts are joined in the order of the plugins' names.
 
     Called: at every turn that reaches a model. Runs on: the daemon's thread, so it must be quick. Returns: a
-    sentence or two, or None. The text should change rarely: what comes before it in the prompt is cached.
+    sentence or two, or None. It stands at the very beginning of the prompt, and an engine that remembers what it has
+    read starts anew where a prompt differs: a part that changes from turn to turn (the time, a counter) makes every
+    turn read the whole conversation again. Offer a tool for what changes.
 
     Example::
 

@@ -87,7 +87,19 @@ def _2_search(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (_1_conversations, _2_search)
+def _3_prompts(db: sqlite3.Connection) -> None:
+    _run(
+        db,
+        "ALTER TABLE tool_calls ADD COLUMN origin TEXT NOT NULL DEFAULT 'model' CHECK (origin IN ('intent', 'model'))",
+        "ALTER TABLE tool_calls ADD COLUMN round INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tool_calls ADD COLUMN place INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE tool_calls ADD COLUMN text_before INTEGER NOT NULL DEFAULT 0",
+        "UPDATE tool_calls SET origin = 'intent' WHERE call_id LIKE '%-intent'",
+        "ALTER TABLE turns ADD COLUMN cached_tokens INTEGER NOT NULL DEFAULT 0",
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (_1_conversations, _2_search, _3_prompts)
 """All steps, in order; the number of a step is its place, beginning at 1."""
 
 

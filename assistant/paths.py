@@ -46,6 +46,11 @@ class Paths:
         return self.data / "models"
 
     @property
+    def token(self) -> Path:
+        """What clients over TCP must know; mode 0600."""
+        return self.data / "api-token"
+
+    @property
     def log(self) -> Path:
         """The daemon's log."""
         return self.state / "daemon.log"

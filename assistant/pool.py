@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .engines import Engine
+from .engines import Engine, LanguageModel
 from .errors import EngineNotFound
+from .residency import Residency
 from .wire import EngineInfo
 
 if TYPE_CHECKING:
@@ -31,13 +35,25 @@ class Ready:
 
 
 class EnginePool:
-    """Finds, places and loads engines; the only one who knows both plugins and lanes."""
+    """Finds, places and loads engines; the only one who knows both plugins and lanes.
 
-    def __init__(self, settings: Settings, plugins: PluginHost, lanes: Lanes, models: Models) -> None:
+    Args:
+        residency: who uses what is loaded; by default one that goes by ``[llm]`` and the real clock.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plugins: PluginHost,
+        lanes: Lanes,
+        models: Models,
+        residency: Residency | None = None,
+    ) -> None:
         self._settings = settings
         self._plugins = plugins
         self._lanes = lanes
         self._models = models
+        self.residency = residency or Residency(settings.llm)
 
     def choose(self, kind: Kind, name: str = "") -> Engine:
         """The engine of that name, or the configured one; ``auto`` is the highest-ranked that can run here.
@@ -67,19 +83,45 @@ class EnginePool:
                                  hint="`assistant doctor` names what to install")
         return offered[wanted]
 
-    async def ready(self, kind: Kind, name: str = "", model: str = "") -> Ready:
-        """The engine, loaded on its lane with its model, which is fetched if it is absent.
+    @asynccontextmanager
+    async def using(self, kind: Kind, name: str = "", model: str = "") -> AsyncIterator[Ready]:
+        """The engine, loaded on its lane with its model, which is fetched if it is absent; it is not unloaded while
+        the block runs.
 
         Raises:
             EngineNotFound, ModelError, LaneError: it cannot be had.
         """
         engine = self.choose(kind, name)
-        chosen = model or self._model(kind) or engine.default_model
+        configured = self._model(kind) or engine.default_model
+        chosen = model or configured
         folder: Path | None = await self._models.resolve(chosen) if chosen else None
         key = f"{kind}:{engine.name}:{chosen}" if chosen else f"{kind}:{engine.name}"
+        if isinstance(engine, LanguageModel) and not self.residency.holds(key):
+            draft = await self._draft(chosen, configured)
+            if draft or self.residency.is_taken(engine, key):
+                engine = copy.copy(engine)
+                engine.draft_model = draft
         lane = self._lanes.lane(engine.lane)
-        await lane.add(key, engine, folder)
-        return Ready(lane, key, engine)
+        async with self.residency.lease(key, chosen, engine, lane, folder):
+            yield Ready(lane, key, engine)
+
+    async def ready(self, kind: Kind, name: str = "", model: str = "") -> Ready:
+        """As ``using``, but nothing keeps the engine from being unloaded when it has been idle or another needs room.
+
+        Raises:
+            EngineNotFound, ModelError, LaneError: it cannot be had.
+        """
+        async with self.using(kind, name, model) as ready:
+            return ready
+
+    def speech(self) -> AbstractAsyncContextManager[None]:
+        """While such a block runs, the language models keep their steps short."""
+        return self.residency.speech()
+
+    async def _draft(self, model: str, configured: str) -> Path | None:
+        """The folder of the draft model, which goes with the configured model only."""
+        draft = self._settings.llm.draft_model
+        return await self._models.resolve(draft) if draft and model == configured and draft != model else None
 
     def selected(self, kind: Kind) -> str:
         """``engine:model`` that would be used, or why there is none."""

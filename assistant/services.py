@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .bus import Bus
     from .config import Settings
+    from .finetune.jobs import Finetuner
     from .lanes import Lane, Lanes
     from .models import Models
     from .paths import Paths
@@ -31,7 +32,10 @@ class Services:
     models: Models
     pool: EnginePool
     sessions: Sessions
+    finetuner: Finetuner
     started_at: float
     """Unix time in seconds."""
     stop: Callable[[], None]
     """Asks the daemon to go down in good order."""
+    api: str = ""
+    """The base URL of the OpenAI-compatible API over TCP; empty if there is none."""

@@ -138,7 +138,8 @@ class Sessions:
         async with nullcontext() if command.session_id else self._finding:
             session = await self._session(command)
             turn.session = Session(session.id, command.channel)
-            turn.speak, turn.model = command.speak, command.model
+            turn.speak, turn.model, turn.adapter = command.speak, command.model, command.adapter
+            turn.schema, turn.tools = command.schema, command.tools
             return session, await self._start(turn)
 
     async def _session(self, command: Say | Listen) -> SessionInfo:

@@ -29,27 +29,27 @@ async def transcribe(pool: EnginePool, pcm: bytes, language: str) -> Transcript:
     if not pcm or len(pcm) % 2:
         raise AudioError("the audio is empty" if not pcm else "the audio ends in half a sample",
                          hint="send 16 kHz mono 16-bit PCM")
-    ready = await pool.ready("stt")
-    lane = ready.lane
-    handle = await lane.open(ready.key, SpeechToText.open, language, (), priority=Priority.BACKGROUND)
-    try:
-        for start in range(0, len(pcm), SECOND):
-            chunk = pcm[start : start + SECOND]
-            await lane.call(handle, Transcription.feed, chunk, priority=Priority.BACKGROUND)
-        return await lane.call(handle, Transcription.finish, priority=Priority.BACKGROUND)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await lane.release(handle)
+    async with pool.using("stt") as ready:
+        lane = ready.lane
+        handle = await lane.open(ready.key, SpeechToText.open, language, (), priority=Priority.BACKGROUND)
+        try:
+            for start in range(0, len(pcm), SECOND):
+                chunk = pcm[start : start + SECOND]
+                await lane.call(handle, Transcription.feed, chunk, priority=Priority.BACKGROUND)
+            return await lane.call(handle, Transcription.finish, priority=Priority.BACKGROUND)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await lane.release(handle)
 
 
 async def speak(pool: EnginePool, text: str, voice: str) -> AsyncGenerator[AudioChunk]:
     """``text`` as speech, sentence by sentence; close the generator to stop at once."""
-    ready = await pool.ready("tts")
     splitter = SentenceSplitter()
-    for sentence in [*splitter.feed(text), *splitter.flush()]:
-        async with aclosing(speak_sentence(ready, sentence, voice)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+    async with pool.using("tts") as ready:
+        for sentence in [*splitter.feed(text), *splitter.flush()]:
+            async with aclosing(speak_sentence(ready, sentence, voice)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
 
 async def speak_sentence(ready: Ready, sentence: str, voice: str) -> AsyncGenerator[AudioChunk]:

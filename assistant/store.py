@@ -60,6 +60,7 @@ _INFO = """SELECT id, title, channel, created_at, updated_at,
     (SELECT count(*) FROM messages WHERE session_id = sessions.id) AS messages FROM sessions"""
 _MESSAGE = """SELECT messages.id, turn_id, role, text, at, source, state, error
     FROM messages JOIN turns ON turns.id = turn_id WHERE messages.session_id = ?"""
+_CALL = "turn_id, call_id, tool, arguments, result, ok, seconds, origin, round, place, text_before"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")
 """Thai, Lao, Burmese, Khmer, kana and ideographs: the index of words takes a whole sentence for one word."""
@@ -200,11 +201,13 @@ class Store:
     def add_tool_call(self, turn_id: str, call: StoredToolCall) -> None:
         """Write a tool call; nothing happens if its conversation has been removed."""
         arguments = json.dumps(call.arguments, default=str)
-        row = (turn_id, call.id, _text(call.tool), arguments, _text(call.result), call.ok, call.seconds)
+        row = (
+            turn_id, call.id, _text(call.tool), arguments, _text(call.result), call.ok, call.seconds, call.origin,
+            call.round, call.place, call.text_before,
+        )  # fmt: skip
         with self._transaction() as db:
             if db.execute("SELECT 1 FROM turns WHERE id = ?", (turn_id,)).fetchone():
-                columns = "turn_id, call_id, tool, arguments, result, ok, seconds"
-                db.execute(f"INSERT INTO tool_calls ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+                db.execute(f"INSERT INTO tool_calls ({_CALL}) VALUES ({', '.join('?' * len(row))})", row)
 
     def finish_turn(
         self,
@@ -215,6 +218,7 @@ class Store:
         timings: dict[str, float],
         prompt_tokens: int,
         output_tokens: int,
+        cached_tokens: int = 0,
     ) -> None:
         """Write how a turn ended and its answer, also half of one; nothing happens if the turn does not run.
 
@@ -224,11 +228,11 @@ class Store:
         """
         now = time.time()
         details = None if error is None else msgspec.json.encode(error).decode()
-        row = (reason, details, json.dumps(timings), prompt_tokens, output_tokens, now, turn_id)
+        row = (reason, details, json.dumps(timings), prompt_tokens, output_tokens, cached_tokens, now, turn_id)
         with self._transaction() as db:
             updated = db.execute(
                 """UPDATE turns SET state = ?, error = ?, timings = ?, prompt_tokens = ?, output_tokens = ?,
-                finished_at = ? WHERE id = ? AND state = 'running' RETURNING session_id""",
+                cached_tokens = ?, finished_at = ? WHERE id = ? AND state = 'running' RETURNING session_id""",
                 row,
             ).fetchall()
             for (session_id,) in updated:
@@ -258,6 +262,20 @@ class Store:
             session_id = self._resolve(db, session_id)
             query = f"{_MESSAGE} ORDER BY messages.id DESC LIMIT ?"
             return _stored(db, db.execute(query, (session_id, _bounded(limit))).fetchall()[::-1])
+
+    def window(self, session_id: str, limit: int) -> list[StoredMessage]:
+        """The newest message and at most ``limit`` before it, oldest first; see ``messages``.
+
+        The oldest one stays the same while the conversation grows, until half of them make room at once: what a model
+        has read of the beginning stays true for many turns.
+
+        Raises:
+            SessionNotFound: none, or more than one, has that id.
+        """
+        earlier = max(0, self.session(session_id).messages - 1)
+        block = max(1, (limit + 1) // 2)
+        left_out = max(0, -(-(earlier - limit) // block) * block)
+        return self.recent(session_id, earlier + 1 - left_out)
 
     def search(self, query: str, limit: int) -> list[SearchHit]:
         """Messages that hold all the words of ``query``, or words beginning with them; the best match first.
@@ -379,13 +397,14 @@ def _stored(db: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[StoredM
 
 def _tool_calls(db: sqlite3.Connection, turns: list[str]) -> dict[str, list[StoredToolCall]]:
     found: dict[str, list[StoredToolCall]] = {}
-    query = """SELECT turn_id, call_id, tool, arguments, result, ok, seconds FROM tool_calls
-        WHERE turn_id IN (SELECT value FROM json_each(?)) ORDER BY id"""
-    for turn_id, call_id, tool, arguments, result, ok, seconds in db.execute(query, (json.dumps(turns),)):
-        call = StoredToolCall(
-            id=call_id, tool=tool, arguments=json.loads(arguments), result=result, ok=bool(ok), seconds=seconds
-        )
-        found.setdefault(turn_id, []).append(call)
+    query = f"SELECT {_CALL} FROM tool_calls WHERE turn_id IN (SELECT value FROM json_each(?)) ORDER BY id"
+    for row in db.execute(query, (json.dumps(turns),)):
+        fields: dict[str, Any] = dict(row)
+        turn_id, call_id = fields.pop("turn_id"), fields.pop("call_id")
+        fields |= {"arguments": json.loads(row["arguments"]), "ok": bool(row["ok"])}
+        found.setdefault(turn_id, []).append(StoredToolCall(id=call_id, **fields))
+    for calls in found.values():
+        calls.sort(key=lambda call: (call.round, call.place))
     return found
 
 

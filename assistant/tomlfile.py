@@ -185,6 +185,14 @@ def fields_of(kind: Any) -> dict[str, Any]:
     return {entry.encode_name: entry.type for entry in msgspec.structs.fields(kind)}
 
 
+def keys_of(kind: Any, prefix: Key = ()) -> list[Key]:
+    """The key of every setting of a struct and of the structs in it."""
+    found: list[Key] = []
+    for name, inner in fields_of(kind).items():
+        found += keys_of(inner, (*prefix, name)) if fields_of(inner) else [(*prefix, name)]
+    return found
+
+
 def _type_at(kind: Any, key: Key) -> Any:
     for name in key:
         kind = _bare(fields_of(kind).get(name))
@@ -223,7 +231,7 @@ def _hint_for_unknown(key: Key, kind: type, source: Source, prefix: Key) -> str:
         better = (*prefix, *parents, close)
         by_variable = len(better) > 1 and source.variable(prefix + key)
         return f"did you mean {variable_name(better) if by_variable else label(better)}?"
-    elsewhere = [label((*prefix, table, name)) for table, inner in fields_of(kind).items() if name in fields_of(inner)]
+    elsewhere = [label(prefix + place) for place in keys_of(kind) if place[-1] == name and len(place) > 1]
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere)}?"
     table = ".".join((*prefix, *parents))

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from .engines import Transcript
-from .events import ErrorInfo, TurnSource
+from .engines import MemoryUse, Transcript
+from .events import ErrorInfo, ToolOrigin, TurnSource
 
 __all__ = [
     "Cancel",
@@ -18,6 +18,7 @@ __all__ = [
     "ErrorBody",
     "LaneInfo",
     "Listen",
+    "LoadedModel",
     "ModelInfo",
     "PluginInfo",
     "Say",
@@ -47,6 +48,12 @@ class Say(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="say"
     """Also speak the answer: ``SpeechSynthesized`` events."""
     model: str = ""
     """Use this model instead of the configured one, for this turn."""
+    schema: dict[str, Any] | None = None
+    """A JSON schema: the answer is one JSON value that satisfies it, or the turn fails."""
+    adapter: str = ""
+    """Answer with this LoRA adapter instead of the configured one, for this turn."""
+    tools: bool | None = None
+    """Whether tools and the fast path may be used; None: unless there is a schema."""
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="listen"):
@@ -58,6 +65,9 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="l
     channel: str = "voice"
     speak: bool = False
     model: str = ""
+    schema: dict[str, Any] | None = None
+    adapter: str = ""
+    tools: bool | None = None
 
 
 class EndAudio(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="end_audio"):
@@ -109,6 +119,13 @@ class StoredToolCall(msgspec.Struct, frozen=True, kw_only=True):
     result: str
     ok: bool
     seconds: float
+    origin: ToolOrigin = "model"
+    round: int = 0
+    """Which of the model's replies in the turn asked for it, counted from 0."""
+    place: int = 0
+    """Its place among the calls of that reply."""
+    text_before: int = 0
+    """Characters of the turn's answer that were written before it."""
 
 
 class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,6 +215,29 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     licence: str = ""
     note: str = ""
     """For example the parameters and where it comes from."""
+    loaded: bool = False
+    pinned: bool = False
+    """The configuration keeps it loaded once it is."""
+    memory: int = 0
+    """Bytes that it holds on its device, as last known; 0: not loaded, or it cannot tell."""
+
+
+class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine that is loaded."""
+
+    key: str
+    """For example ``llm:mlx:starter``."""
+    model: str
+    """As the configuration names it; empty for an engine that needs none."""
+    kind: Literal["stt", "llm", "tts"]
+    lane: str
+    pinned: bool = False
+    users: int = 0
+    """How many are using it now."""
+    idle_seconds: float = 0.0
+    """Since the last one left."""
+    memory: MemoryUse = MemoryUse()
+    """As last known."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,5 +263,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int
     home_config: str
     """The configuration file in use; empty: none, all defaults."""
+    models: tuple[LoadedModel, ...] = ()
+    """What is loaded, and the memory it holds."""
+    api: str = ""
+    """The base URL of the OpenAI-compatible API over TCP; empty if there is none."""
 
 

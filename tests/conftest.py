@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from assistant import load_openblas
+
 pytest_plugins = ["homes", "model_fixtures"]
+
+
+def pytest_configure() -> None:
+    """MLX is many times slower for all tests if one of them imports it before OpenBLAS is loaded."""
+    load_openblas()
 
 
 @pytest.fixture

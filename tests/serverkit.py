@@ -33,6 +33,7 @@ from assistant.engines import (
 )
 from assistant.errors import EngineFailed, ModelDownloadFailed, ModelNotFound
 from assistant.events import Event, ModelProgressed, TurnFinished
+from assistant.finetune.jobs import Finetuner
 from assistant.hookspecs import Route, Session
 from assistant.lanes import Lanes
 from assistant.paths import Paths, find
@@ -171,7 +172,7 @@ class StandInModels:
             raise ModelNotFound(f"there is no model {name!r}", hint="`assistant models list`")
         return ModelInfo(name=name, present=self.present[name])
 
-    async def resolve(self, name: str) -> Path:
+    async def resolve(self, name: str, *, force: bool = False) -> Path:
         """Fetch."""
         if name == "hf:test/offline":
             raise ModelDownloadFailed("there is no network")
@@ -229,10 +230,11 @@ async def assembled(home: Path) -> AsyncIterator[World]:
         await db.add(STORE, Store(paths.database), None)
         host = cast(Any, plugins)
         pool = EnginePool(settings, host, lanes, cast(Any, models))
-        sessions = Sessions(Parts(settings, bus, db, host, pool, cast(Any, NoIntents())), tasks)
+        sessions = Sessions(Parts(settings, bus, db, host, pool, cast(Any, NoIntents()), paths), tasks)
+        finetuner = Finetuner(settings, paths, bus.publish, db, lanes, cast(Any, models), pool, tasks)
         services = Services(
             settings=settings, paths=paths, bus=bus, plugins=host, lanes=lanes, db=db, models=cast(Any, models),
-            pool=pool, sessions=sessions, started_at=time.time(), stop=stopped.set,
+            pool=pool, sessions=sessions, finetuner=finetuner, started_at=time.time(), stop=stopped.set,
         )  # fmt: skip
         yield World(services, Client(paths.socket), bus, plugins, beeper, stopped)
         await sessions.cancel_all()

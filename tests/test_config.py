@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant import PluginSettings
-from assistant.config import PluginTable, Section, Settings, describe, load, render
+from assistant.config import ClusterSettings, PluginTable, Section, Settings, describe, load, render
 from assistant.errors import ConfigError
 from assistant.hookspecs import GROUP
 from assistant.paths import Paths, find
@@ -25,6 +25,11 @@ from assistant.tomlfile import emit, fields_of, line_of
 
 ROOT = Path(__file__).parents[1]
 SECTIONS = {name: kind for name, kind in fields_of(Settings).items() if name != "plugins"}
+BELOW = {
+    f"{name}.{below}": inner
+    for name, kind in SECTIONS.items() for below, inner in fields_of(kind).items() if fields_of(inner)
+}
+"""Tables within a section."""
 
 
 @pytest.fixture
@@ -100,6 +105,14 @@ def test_a_byte_order_mark_and_foreign_line_ends_are_no_mistake(paths: Paths) ->
     ("[plugins]\n\ndisabled = 'say'", "line 3: [plugins] disabled", "expected a list of names", '["one", "two"]'),
     ("[plugins]\ndisabled = [1]", "line 2: [plugins] disabled", "expected a list of names", '["one", "two"]'),
     ("[plugins]\ndisable = ['x']", "line 2: [plugins] disable", "there is no such setting", "did you mean disabled?"),
+    ("[llm.cluster]\nhost = ['a']", "line 2: [llm.cluster] host", "there is no", "did you mean [llm.cluster] hosts?"),
+    ("[llm]\ncluster.hosts = 'a'", "line 2: [llm.cluster] hosts", "expected a list, got `str`", '["one", "two"]'),
+    ("[llm.cluster]\nhosts = [\n 'a', 3]", "line 2: [llm.cluster] hosts", "expected `str`, got `int`", "quotes"),
+    ("[llm.cluster]\nhosts = ['-oX=y']", "line 2: [llm.cluster] hosts", "expected `str` matching regex", "correct"),
+    ("[llm.cluster]\nbackend = 'rign'", "line 2: [llm.cluster] backend", 'expected one of "ring", "jaccl"', '"ring"?'),
+    ("\n[llm.clutser]\nhosts = []", "line 2: [llm] clutser", "there is no such setting", "did you mean [llm] cluster?"),
+    ("[llm]\nhosts = ['a']", "line 2: [llm] hosts", "there is no such setting", "did you mean [llm.cluster] hosts?"),
+    ("[llm]\ncluster = 3", "line 2: [llm] cluster", "expected a table, got `int`", "correct"),
     ("[plugins]\nclock = 'x'", "line 2: [plugins] clock", "there is no such setting", "go below `[plugins.clock]`"),
 ])
 def test_a_mistake_is_shown_with_its_place(paths: Paths, text: str, place: str, what: str, hint: str) -> None:
@@ -181,6 +194,16 @@ def test_a_variable_beats_the_file(paths: Paths) -> None:
     assert settings.plugins == PluginTable(["say", "mlx"], {"clock": {"zone": "Asia/Tokyo", "hours": 12}})
 
 
+def test_a_variable_reaches_a_table_within_a_table(paths: Paths) -> None:
+    settings = _load(
+        paths, "[llm.cluster]\nhosts = ['c']\npython = '/file'",
+        ASSISTANT_LLM__CLUSTER__HOSTS='["a","b"]', ASSISTANT_LLM__CLUSTER__PYTHON="3", ASSISTANT_LLM__TOP_P="0.5",
+    )
+    assert settings.llm.cluster == ClusterSettings(hosts=["a", "b"], python="3")
+    assert settings.llm.top_p == 0.5
+    assert load(paths, {}).llm.cluster == ClusterSettings(hosts=["c"], python="/file")
+
+
 @pytest.mark.parametrize(("text", "meant"), [
     ("plain", "plain"), ('"quoted"', "quoted"), ("3", "3"), ("1.50", "1.50"), ("true", "true"), ("", ""),
     ("a\nb = 1", "a\nb = 1"), ("1\nb = 2", "1\nb = 2"), ("1979-05-27", "1979-05-27"), ("[1]", "[1]"), ("# x", "# x"),
@@ -198,6 +221,10 @@ def test_a_variable_for_a_text_is_that_text(paths: Paths, text: str, meant: str)
     ("ASSISTANT_LLM__MAX_TOKENS", "many", "[llm] max_tokens: expected `int`, got `str`", "correct"),
     ("ASSISTANT_LLM__MAX_TOKENS", "0", "[llm] max_tokens: expected `int` >= 1", "correct"),
     ("ASSISTANT_LOG__LEVEL", "loud", "[log] level: expected one of", "choose"),
+    ("ASSISTANT_LLM__CLUSTER__HOST", "[]", "[llm.cluster] host: there is no", "ASSISTANT_LLM__CLUSTER__HOSTS?"),
+    ("ASSISTANT_LLM__CLUSTER__HOSTS", "a", "[llm.cluster] hosts: expected a list, got `str`", '["one", "two"]'),
+    ("ASSISTANT_LLM_CLUSTER_HOSTS", "a", "there is no such setting", "did you mean ASSISTANT_LLM__CLUSTER__HOSTS?"),
+    ("ASSISTANT_LLM__CLUSTER__HOSTS__X", "1", "[llm.cluster] hosts: expected a list, got a table", '["one"'),
     ("ASSISTANT_LLM__MODEL__X", "1", "[llm] model is not a table", "[llm] model"),
     ("ASSISTANT_PLUGINS__CLOCK", "x", "[plugins] clock: there is no such setting", "[plugins.clock]"),
     ("ASSISTANT_PLUGINS__DISABLED", "say", "[plugins] disabled: expected a list", "[\"one\""),
@@ -263,6 +290,7 @@ def test_describe_reads_the_docstrings_under_the_fields() -> None:
 def test_describe_says_what_is_allowed() -> None:
     types = {field.name: field.type for kind in SECTIONS.values() for field in describe(kind)}
     assert types["top_p"] == "float > 0, <= 1"
+    assert types["pinned"] == "list[str]"
     assert types["level"] == '"debug" | "info" | "warning" | "error"'
 
 
@@ -273,6 +301,8 @@ def test_what_is_rendered_reads_back_the_same(paths: Paths, docs: bool) -> None:
     system_prompt = '''He said "no" \\\\ and\nleft\\u007f. \U0001f600'''
     [llm]
     temperature = 0.1
+    [llm.cluster]
+    hosts = ["127.0.0.1", "user@other.local"]
     [plugins]
     disabled = ["say"]
     """)
@@ -338,7 +368,7 @@ def _bundled() -> dict[str, type[PluginSettings]]:
 
 
 BUNDLED = _bundled()
-TABLES: dict[str, type[msgspec.Struct]] = SECTIONS | {f"plugins.{name}": kind for name, kind in BUNDLED.items()}
+TABLES: dict[str, type[msgspec.Struct]] = SECTIONS | BELOW | {f"plugins.{name}": kind for name, kind in BUNDLED.items()}
 
 
 def _sample_of(table: str) -> dict[str, str]:
@@ -387,13 +417,13 @@ def test_the_settings_of_bundled_plugins_refuse_unknown_keys(table: str) -> None
         msgspec.convert({"surely_no_setting": 1}, BUNDLED[table])
 
 
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", SECTIONS | BELOW)
 def test_every_section_is_strict_and_described(name: str) -> None:
-    kind = SECTIONS[name]
+    kind = (SECTIONS | BELOW)[name]
     assert issubclass(kind, Section)
     assert kind.__doc__
     for field in msgspec.structs.fields(kind):
-        if field.type is not str:
+        if field.type is not str and not fields_of(field.type):
             assert get_args(field.type), f"[{name}] {field.name} has no range"
 
 

@@ -69,6 +69,24 @@ def test_what_was_written_before_the_index_of_words_is_found_after_it(db: sqlite
     store.close()
 
 
+def test_tool_calls_from_before_their_place_was_kept_are_read(db: sqlite3.Connection, path: Path) -> None:
+    migrate(db, path, MIGRATIONS[:2])
+    db.execute("INSERT INTO sessions VALUES ('aaaaaaaa', 'old', 'cli', 1, 1)")
+    db.execute("INSERT INTO turns (id, session_id, source, started_at) VALUES ('t', 'aaaaaaaa', 'text', 1)")
+    db.execute("INSERT INTO messages (session_id, turn_id, role, text, at) VALUES ('aaaaaaaa','t','user','add',1)")
+    for identity in ("b", "t-intent"):
+        row = (identity, "add", '{"a": 1}', "Two", 1, 0.5)
+        columns = "turn_id, call_id, tool, arguments, result, ok, seconds"
+        db.execute(f"INSERT INTO tool_calls ({columns}) VALUES ('t', ?, ?, ?, ?, ?, ?)", row)
+    store = Store(path)
+    store.load()
+    (message,) = store.messages("aaaaaaaa")
+    store.close()
+    found = [(call.id, call.origin, call.round, call.place, call.text_before) for call in message.tool_calls]
+    assert found == [("b", "model", 0, 0, 0), ("t-intent", "intent", 0, 0, 0)]
+    assert (message.tool_calls[0].arguments, message.tool_calls[0].ok) == ({"a": 1}, True)
+
+
 def test_a_step_that_fails_leaves_the_file_as_it_was_before_it(db: sqlite3.Connection, path: Path) -> None:
     def good(db: sqlite3.Connection) -> None:
         db.execute("CREATE TABLE kept (x)")

@@ -12,7 +12,7 @@ import loopback
 import pytest
 from model_fixtures import scripted_model
 
-from assistant.errors import ModelDownloadFailed, ModelError, ModelNotFound
+from assistant.errors import ModelDownloadFailed, ModelError, ModelNotFound, ModelTooLarge
 from assistant.events import Event, ModelProgressed
 from assistant.models import Models, fetch
 
@@ -131,6 +131,24 @@ async def test_a_repository_without_weights(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv("HF_ENDPOINT", url)
         with pytest.raises(ModelNotFound, match=r"weights \(\*\.safetensors\) missing"):
             await Models(tmp_path / "models", quiet).resolve("hf:org/tiny")
+
+
+async def test_a_model_too_large_for_this_machine_is_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = loopback.hub("org/huge", FILES)
+    for path in ("/api/models/org/huge", "/api/models/org/huge/revision/main"):
+        kind, body = site.bodies[path]
+        site.bodies[path] = (kind, body.replace(b'"size": 5000', b'"size": 900000000000000'))
+    models = Models(tmp_path / "models", quiet)
+    with loopback.serving(site) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        with pytest.raises(ModelTooLarge, match=r"org/huge needs 900000\.0 GB for its weights alone") as refused:
+            await models.resolve("hf:org/huge")
+        assert "pull --force" in refused.value.hint
+        assert not any("/resolve/" in hit for hit in site.hits)
+        with pytest.raises(ModelDownloadFailed, match="the disk is too full"):
+            await models.resolve("hf:org/huge", force=True)
 
 
 async def test_a_file_that_arrives_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

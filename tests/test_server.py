@@ -27,6 +27,7 @@ from assistant.errors import (
     EngineFailed,
     EngineNotFound,
     ModelDownloadFailed,
+    ModelError,
     ModelNotFound,
     PromptError,
     SessionNotFound,
@@ -187,6 +188,31 @@ async def test_models_are_listed_fetched_and_removed(world: World) -> None:
     await world.client.remove_model("hf:test/small")
     assert not (await world.client.model("hf:test/small")).present
     assert (await world.client.model("/folder/model")).name == "/folder/model"
+
+
+async def test_models_are_loaded_and_unloaded(world: World) -> None:
+    loaded = await world.client.load_model("starter")
+    assert (loaded.loaded, loaded.pinned) == (True, False)
+    assert [model.name for model in await world.client.models() if model.loaded] == ["starter"]
+    held = (await world.client.status()).models
+    assert [(each.model, each.kind, each.users) for each in held] == [("starter", "llm", 0)]
+    await world.client.unload_model("starter")
+    assert not (await world.client.model("starter")).loaded
+    assert (await world.client.status()).models == ()
+    with pytest.raises(ModelNotFound, match="is not loaded"):
+        await world.client.unload_model("starter")
+    with pytest.raises(ModelDownloadFailed):
+        await world.client.load_model("hf:test/offline")
+
+
+async def test_a_model_in_use_is_neither_unloaded_nor_removed(world: World) -> None:
+    async with world.services.pool.using("llm", model="starter"):
+        with pytest.raises(ModelError, match="is in use"):
+            await world.client.unload_model("starter")
+        with pytest.raises(ModelError, match="is in use"):
+            await world.client.remove_model("starter")
+    await world.client.remove_model("starter")
+    assert not (await world.client.model("starter")).loaded
 
 
 async def test_models_that_cannot_be_had(world: World) -> None:

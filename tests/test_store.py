@@ -309,6 +309,23 @@ def test_recent_is_the_tail_oldest_first(store: Store) -> None:
     assert store.recent(info.id, 0) == store.recent(info.id, -1) == []
 
 
+def test_tool_calls_come_in_the_order_in_which_they_were_asked_for(store: Store) -> None:
+    info = store.create_session("cli", "")
+    ask(store, info, "t0", "q")
+    asked = [
+        StoredToolCall(
+            id=f"{number}{place}", tool="add", arguments={"b": 1, "a": [None, 0.5]}, result="", ok=place == 0,
+            seconds=0.0, origin="intent" if number else "model", round=number, place=place, text_before=7 * number,
+        )
+        for number in range(2) for place in range(2)
+    ]
+    for call in reversed(asked):
+        store.add_tool_call("t0", call)
+    finish(store, "t0", "a")
+    assert list(store.messages(info.id)[-1].tool_calls) == asked
+    assert list(asked[0].arguments) == list(store.messages(info.id)[-1].tool_calls[0].arguments)
+
+
 def test_lone_surrogates_are_stored_as_question_marks(store: Store) -> None:
     info = store.create_session("cli", "a\ud800b")
     ask(store, info, "t1", "q\udcff")
@@ -623,6 +640,7 @@ def test_no_query_of_a_conversation_reads_a_whole_table(store: Store, long_conve
     db.set_trace_callback(queries.append)
     store.messages(long_conversation.id)
     store.recent(long_conversation.id, 20)
+    store.window(long_conversation.id, 20)
     store.session(long_conversation.id)
     store.session(long_conversation.id[:5])
     store.latest_session("cli", 0)

@@ -24,8 +24,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Manage": {
         "sessions": ("sessions:sessions", "List, show, search, export and remove conversations."),
         "models": ("models:models", "List, fetch, describe and remove models."),
+        "finetune": ("finetune:finetune", "Teach a model from conversations; manage what it learnt."),
         "plugins": ("plugins:plugins", "Show the plugins and what they provide."),
         "config": ("config:config", "Show and check the configuration."),
+        "bench": ("bench:bench", "Measure how fast models run on this machine."),
         "doctor": ("doctor:doctor", "Check this machine and name what to install."),
     },
 }

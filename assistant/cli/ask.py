@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import click
+from msgspec import structs
 
 from assistant import paths
 from assistant.errors import AssistantError
@@ -14,6 +16,7 @@ from assistant.events import Event, SpeechSynthesized
 from assistant.wire import Listen, Say
 
 from . import failures
+from .schema import read_schema
 from .sound import Speech, check_player, check_target, read_audio
 
 if TYPE_CHECKING:
@@ -28,14 +31,19 @@ if TYPE_CHECKING:
 @click.option("--new", is_flag=True, help="Begin a conversation instead of continuing the last one.")
 @click.option("--session", "session_id", metavar="ID", default="", help="Continue this conversation.")
 @click.option("--model", metavar="NAME", default="", help="Answer with this model, this once.")
+@click.option("--adapter", metavar="NAME", default="", help="Answer with this LoRA adapter, or the one in a folder.")
+@click.option("--schema", metavar="FILE", help="Answer with JSON that satisfies the JSON schema in FILE.")
+@click.option("--tools/--no-tools", default=None, help="Whether tools may be used; without: unless there is a schema.")
 @click.option("--audio", metavar="FILE", help="A spoken question in an audio file; - is standard input.")
 @click.option("--speak", metavar="FILE", callback=check_target,
               help="Also write the answer as speech to a WAV file; - plays it.")  # fmt: skip
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no notices, only the answer and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell afterwards how many tokens it took, and how long.")
 def ask(
-    *, prompt: tuple[str, ...], as_json: bool, new: bool, session_id: str, model: str, audio: str | None,
-    speak: str | None, no_stream: bool, quiet: bool,
+    *, prompt: tuple[str, ...], as_json: bool, new: bool, session_id: str, model: str, adapter: str,
+    schema: str | None, tools: bool | None, audio: str | None, speak: str | None, no_stream: bool, quiet: bool,
+    verbose: bool,
 ) -> int:  # fmt: skip
     """Ask something and stream the answer.
 
@@ -47,32 +55,46 @@ def ask(
         raise click.UsageError("--new and --session exclude each other")
     if audio is not None and prompt:
         raise click.UsageError("--audio takes the place of the PROMPT")
+    if schema is not None and speak is not None:
+        raise click.UsageError("--schema and --speak exclude each other: JSON is nothing to listen to")
     if speak == "-":
         check_player("--speak")
-    turn_id = uuid.uuid4().hex
-    spoken = speak is not None
-    pcm = b""
-    command: Say | Listen
-    if audio is not None:
-        pcm = read_audio(audio, quiet=quiet).pcm
-        command = Listen(turn_id=turn_id, session_id=session_id, new=new, channel="cli", speak=spoken, model=model)
-    else:
-        from .prompt import read_prompt
-
-        text = read_prompt(prompt)
-        command = Say(
-            turn_id=turn_id, text=text, session_id=session_id, new=new, channel="cli", speak=spoken, model=model
-        )
+    wanted = read_schema(schema) if schema is not None else None
+    turn = Say(
+        turn_id=uuid.uuid4().hex, text="", session_id=session_id, new=new, channel="cli", speak=speak is not None,
+        model=model, adapter=_adapter(adapter), schema=wanted, tools=tools,
+    )  # fmt: skip
+    command, pcm = _spoken(turn, audio, quiet) if audio is not None else (_typed(turn, prompt), b"")
     from . import connect
 
     client = connect.client(paths.find(), quiet=quiet)
-    return _answer(client, command, _view(as_json, not no_stream, quiet, audio is not None), pcm, speak)
+    view = _view(
+        as_json, stream=not no_stream, quiet=quiet, spoken=audio is not None, whole=wanted is not None, verbose=verbose
+    )
+    return _answer(client, command, view, pcm, speak)
 
 
-def _view(as_json: bool, stream: bool, quiet: bool, spoken: bool) -> View:
+def _adapter(name: str) -> str:
+    """The name as the daemon takes it: a folder with its whole path, since the daemon works in another folder."""
+    return str(Path(name).expanduser().absolute()) if "/" in name or name in (".", "..") else name
+
+
+def _typed(turn: Say, prompt: tuple[str, ...]) -> Say:
+    from .prompt import read_prompt
+
+    return structs.replace(turn, text=read_prompt(prompt))
+
+
+def _spoken(turn: Say, audio: str, quiet: bool) -> tuple[Listen, bytes]:
+    pcm = read_audio(audio, quiet=quiet).pcm
+    shared = {name: getattr(turn, name) for name in Listen.__struct_fields__}
+    return Listen(**shared), pcm
+
+
+def _view(as_json: bool, **options: bool) -> View:
     from .view import JsonView, TextView
 
-    return JsonView() if as_json else TextView(stream=stream, quiet=quiet, spoken=spoken)
+    return JsonView() if as_json else TextView(**options)
 
 
 def _answer(client: Client, command: Say | Listen, view: View, pcm: bytes, speak: str | None) -> int:

@@ -62,6 +62,16 @@ def check() -> int:
     return 0
 
 
+@config.command("token")
+@click.option("--new", is_flag=True, help="Make another one; the old one is good for nothing from now on.")
+def token(new: bool) -> None:
+    """Print the key that OpenAI-compatible clients need over TCP ([server] listen)."""
+    from assistant.server.token import read, renew
+
+    path = find().token
+    render.out(renew(path) if new else read(path))
+
+
 def problems(paths: Paths, environ: Mapping[str, str], *, plugins: bool = True) -> list[str]:
     """Everything that is wrong with the configuration, a sentence each.
 
@@ -69,12 +79,14 @@ def problems(paths: Paths, environ: Mapping[str, str], *, plugins: bool = True) 
         plugins: once the rest is right, load the plugins in this process to check their tables too.
     """
     from assistant import config as configuration
+    from assistant.server.address import check as check_address
 
     found = [*_in_file(paths), *_in_environment(paths, environ)]
     if found:
         return [_sentence(error) for error in found]
     try:
         settings = configuration.load(paths, environ)
+        check_address(settings.server.listen)
     except ConfigError as error:
         return [_sentence(error)]
     if not plugins:
@@ -115,11 +127,11 @@ def _in_file(paths: Paths) -> Iterator[ConfigError]:
 
 
 def _pieces(raw: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for table, content in raw.items():
-        if isinstance(content, dict):
-            yield from ({table: {key: value}} for key, value in content.items())
-        if not isinstance(content, dict) or not content:
-            yield {table: content}
+    for key, content in raw.items():
+        if isinstance(content, dict) and content:
+            yield from ({key: piece} for piece in _pieces(content))
+        else:
+            yield {key: content}
 
 
 def _in_environment(paths: Paths, environ: Mapping[str, str]) -> Iterator[ConfigError]:

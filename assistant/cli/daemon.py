@@ -101,6 +101,7 @@ def describe(status: Status, *, now: float) -> str:
         ("plugins", _plugins(status)),
         ("configuration", status.home_config or "all defaults"),
         ("socket", status.socket),
+        *([("OpenAI API", f"{status.api} (key: assistant config token)")] if status.api else []),
     ]
     lanes = render.table(
         ("LANE", "STATE", "PROCESS", "MEMORY", "JOBS", "RESTARTS", "LOADED"),
@@ -113,7 +114,24 @@ def describe(status: Status, *, now: float) -> str:
         ],
         right=(2, 3, 4, 5),
     )  # fmt: skip
-    return f"{render.pairs(facts)}\n\n{lanes}" if status.lanes else render.pairs(facts)
+    parts = [render.pairs(facts), *([lanes] if status.lanes else []), *([_models(status)] if status.models else [])]
+    return "\n\n".join(parts)
+
+
+def _models(status: Status) -> str:
+    """What is loaded and the memory it holds."""
+    rows = [
+        (
+            each.key, render.size(each.memory.active) if each.memory.active else "-",
+            render.size(each.memory.prompt_cache) if each.memory.prompt_cache else "-",
+            render.size(each.memory.limit) if each.memory.limit else "-",
+            f"{each.users} using it" if each.users else f"idle for {render.duration(each.idle_seconds)}",
+            "pinned" if each.pinned else "-",
+        )
+        for each in status.models
+    ]  # fmt: skip
+    head = ("MODEL", "HOLDS", "OF THAT PROMPTS", "LIMIT", "USE", "STAYS")
+    return render.table(head, rows, right=(1, 2, 3))
 
 
 def _total_rss(status: Status) -> int:

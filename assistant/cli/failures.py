@@ -26,8 +26,9 @@ INTERRUPTED = 130
 REFUSALS = frozenset(
     kind.code
     for kind in (
-        errors.ConfigError, errors.EngineNotFound, errors.ModelNotFound, errors.ContextOverflow,
-        errors.SessionNotFound, errors.AudioError, errors.PromptError, errors.ToolError, errors.DaemonAlreadyRunning,
+        errors.ConfigError, errors.EngineNotFound, errors.ModelNotFound, errors.ModelTooLarge,
+        errors.ContextOverflow, errors.SessionNotFound, errors.AudioError, errors.PromptError, errors.ToolError,
+        errors.DaemonAlreadyRunning, errors.DatasetError,
     )
 )  # fmt: skip
 """Codes of errors that are the request's own; every other one means that something broke."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from assistant import events
 from assistant.events import Event
 
-from . import failures
+from . import failures, render
 from .output import Output, StatusLine
 from .progress import ModelProgress
 
@@ -33,9 +33,19 @@ class JsonView:
 class TextView:
     """The answer on standard output; everything else on standard error, and only for a person."""
 
-    def __init__(self, *, stream: bool = True, quiet: bool = False, spoken: bool = False) -> None:
+    def __init__(
+        self, *, stream: bool = True, quiet: bool = False, spoken: bool = False, whole: bool = False,
+        verbose: bool = False,
+    ) -> None:  # fmt: skip
+        """
+        Args:
+            whole: the answer is JSON, of which a part is worth nothing.
+            verbose: tell afterwards what it took.
+        """
         self._output = Output()
-        self._stream = stream
+        self._whole = whole
+        self._verbose = verbose
+        self._stream = stream and not whole
         self._spoken = spoken
         self._line = StatusLine(quiet=quiet)
         self._progress = ModelProgress(self._line, quiet=quiet)
@@ -91,13 +101,34 @@ class TextView:
             await self._write("\n")
 
     async def _finish(self, event: events.TurnFinished) -> None:
-        if not self._last and event.text and event.reason != "failed":
-            await self._write(event.text)
+        worthless = event.reason == "failed" or (self._whole and event.reason != "complete")
+        if not self._last and event.text and not worthless:
+            await self._write(self._shaped(event.text))
         await self.end()
+        if self._verbose:
+            render.note(stats_text(event))
         if event.error is not None:
             failures.say(event.error.message, event.error.hint)
         elif event.reason != "complete" and not self._cancelling:
             failures.say("the answer was cancelled", "another question in the same conversation does that")
+
+
+    def _shaped(self, answer: str) -> str:
+        """JSON is indented for a person and left as it is for a program."""
+        if not self._whole or not self._output.terminal:
+            return answer
+        import msgspec
+
+        return msgspec.json.format(answer, indent=2)
+
+
+def stats_text(event: events.TurnFinished) -> str:
+    """What a turn took, on one line."""
+    known = f" ({event.cached_tokens:,} of them known)" if event.cached_tokens else ""
+    parts = [f"read {event.prompt_tokens:,} tokens{known}, wrote {event.output_tokens:,}"]
+    stages = (("first_token", "first word after"), ("first_audio", "first sound after"), ("total", "all in"))
+    parts += [f"{words} {event.timings[stage]:.2f} s" for stage, words in stages if stage in event.timings]
+    return "; ".join(parts)
 
 
 def call_text(event: events.ToolCallStarted) -> str:

@@ -1,8 +1,9 @@
 """Fetching one model in a process of its own, so that the daemon stays small and a fetch can be killed at any moment.
 
-The child, ``python -m assistant.models.fetch NAME FOLDER``, writes the model into ``FOLDER/model`` and keeps everything
-temporary in ``FOLDER/work``; it says how it goes in JSON lines. It leads a process group, with the helpers it starts,
-and ends the whole group as soon as its standard input closes: a daemon that is killed leaves nobody downloading.
+The child, ``python -m assistant.models.fetch NAME FOLDER [--force]``, writes the model into ``FOLDER/model`` and keeps
+everything temporary in ``FOLDER/work``; it says how it goes in JSON lines. It leads a process group, with the helpers
+it starts, and ends the whole group as soon as its standard input closes: a daemon that is killed leaves nobody
+downloading.
 """
 
 from __future__ import annotations
@@ -153,18 +154,21 @@ def bytes_in(folder: Path) -> int:
     return total
 
 
-async def run(name: str, folder: Path) -> AsyncGenerator[Progressed, None]:
+async def run(name: str, folder: Path, *, force: bool = False) -> AsyncGenerator[Progressed, None]:
     """Fetch a model into ``folder/model`` in a child process; closing the iterator kills it.
 
+    Args:
+        force: also what this machine has not the memory for.
+
     Raises:
-        ModelNotFound, ModelDownloadFailed: as the child says, or because it died.
+        ModelNotFound, ModelTooLarge, ModelDownloadFailed: as the child says, or because it died.
     """
     import anyio
 
     log = folder / "fetch.log"
     with log.open("wb") as errors:
         process = await anyio.open_process(
-            [sys.executable, "-P", "-m", "assistant.models.fetch", name, str(folder)],
+            [sys.executable, "-P", "-m", "assistant.models.fetch", name, str(folder), *(["--force"] if force else [])],
             stdin=subprocess.PIPE, stderr=errors, cwd=folder, start_new_session=True, env=_environment(folder),
         )
     assert process.stdout is not None
@@ -220,7 +224,7 @@ def _end_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _fetch(name: str, folder: Path, report: Report) -> None:
+def _fetch(name: str, folder: Path, report: Report, *, force: bool) -> None:
     if name == "starter":
         from . import starter
 
@@ -228,7 +232,7 @@ def _fetch(name: str, folder: Path, report: Report) -> None:
     else:
         from . import hub
 
-        hub.fetch(name, folder, report)
+        hub.fetch(name, folder, report, force=force)
 
 
 def _teller() -> Callable[[object], None]:
@@ -244,14 +248,14 @@ def _teller() -> Callable[[object], None]:
     return tell
 
 
-def main(name: str, folder: Path) -> int:
+def main(name: str, folder: Path, *, force: bool = False) -> int:
     """The child: fetch, and say how it went."""
     tell = _teller()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     for part in ("work", "model"):
         (folder / part).mkdir()
     try:
-        _fetch(name, folder, tell)
+        _fetch(name, folder, tell, force=force)
     except AssistantError as error:
         info = ErrorInfo(code=error.code, message=error.message, hint=error.hint, permanent=error.permanent)
         tell(Failed(info))
@@ -267,4 +271,4 @@ def main(name: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), force="--force" in sys.argv[3:]))

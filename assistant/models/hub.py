@@ -13,6 +13,8 @@ from assistant.errors import ModelDownloadFailed, ModelError, ModelNotFound
 
 from . import fetch as fetching
 from .fetch import Progressed, Report
+from .fit import check_download
+from .machine import machine_memory
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -31,10 +33,14 @@ PATTERNS = (
 ``*.npz``, in which mlx-whisper keeps its weights."""
 
 
-def fetch(name: str, folder: Path, report: Report) -> None:
+def fetch(name: str, folder: Path, report: Report, *, force: bool = False) -> None:
     """Download ``hf:org/name`` into ``folder/model`` and check every file against the hub's list.
 
+    Args:
+        force: also what this machine has not the memory for.
+
     Raises:
+        ModelTooLarge: its weights do not fit this machine.
         ModelNotFound: there is no such repository, it is not open to this user, or it holds no model.
         ModelDownloadFailed: the hub cannot be reached, the disk is full, or a file arrived damaged.
     """
@@ -48,6 +54,8 @@ def fetch(name: str, folder: Path, report: Report) -> None:
         files = _wanted(name, info.siblings or [])
         names = [file.rfilename for file in files]
         total = sum(file.size or 0 for file in files)
+        if not force:
+            check_download(name, sum(file.size or 0 for file in files if _is_weights(file.rfilename)), machine_memory())
         fetching.check_space(folder, total)
         with fetching.watching(model, total, report):
             snapshot_download(repo, revision=info.sha, local_dir=model, allow_patterns=names)
@@ -69,7 +77,7 @@ def _wanted(name: str, siblings: list[RepoSibling]) -> list[RepoSibling]:
     files = [file for file in siblings if any(fnmatch.fnmatch(file.rfilename, pattern) for pattern in PATTERNS)]
     names = {file.rfilename for file in files}
     missing = [] if "config.json" in names else ["config.json"]
-    if not any(entry.endswith((".safetensors", ".npz")) for entry in names):
+    if not any(map(_is_weights, names)):
         missing.append("weights (*.safetensors)")
     if missing:
         raise ModelNotFound(
@@ -77,6 +85,10 @@ def _wanted(name: str, siblings: list[RepoSibling]) -> list[RepoSibling]:
             hint="look for a conversion of it for MLX, for example by mlx-community",
         )
     return files
+
+
+def _is_weights(file: str) -> bool:
+    return file.endswith((".safetensors", ".npz"))
 
 
 def _refused(name: str, error: Exception) -> ModelError:

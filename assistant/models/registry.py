@@ -39,13 +39,17 @@ class Models:
         self._publish = publish
         self._sweep()
 
-    async def resolve(self, name: str) -> Path:
+    async def resolve(self, name: str, *, force: bool = False) -> Path:
         """The folder of a model: ``starter``, ``hf:org/name`` or a folder's path; fetched first if it is absent.
 
         Several callers, also in other processes, share one fetch. A cancelled call kills its fetch.
 
+        Args:
+            force: also fetch what this machine has not the memory for.
+
         Raises:
             ModelNotFound: nothing goes by that name.
+            ModelTooLarge: it is not here, and its weights do not fit this machine.
             ModelDownloadFailed: it could not be fetched.
         """
         import anyio
@@ -59,7 +63,7 @@ class Models:
                     if not locked:
                         await anyio.sleep(LOCK_POLL_SECONDS)
                     elif not self._whole(name, target):
-                        await self._fetch(name, target)
+                        await self._fetch(name, target, force=force)
         except OSError as error:
             if error.errno in fetch.NO_SPACE:
                 raise fetch.disk_full(target) from error
@@ -124,12 +128,12 @@ class Models:
                 raise ModelError(f"the model {name} is being fetched", hint="try again when that is over")
             await anyio.to_thread.run_sync(_discard, target)
 
-    async def _fetch(self, name: str, target: Path) -> None:
+    async def _fetch(self, name: str, target: Path, *, force: bool) -> None:
         import anyio
 
         partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{target.name}-", dir=self._folder))
         try:
-            async with aclosing(fetch.run(name, partial)) as progress:
+            async with aclosing(fetch.run(name, partial, force=force)) as progress:
                 async for at in progress:
                     self._publish(ModelProgressed(model=name, phase=at.phase, done=at.done, total=at.total))
             if target.exists():

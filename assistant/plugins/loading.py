@@ -19,10 +19,10 @@ from typing import Any, Literal, TypeVar
 import pluggy
 
 from assistant import hookspecs
-from assistant.config import Settings
+from assistant.config import ClusterSettings, Settings
 from assistant.engines import Engine
 from assistant.errors import AssistantError, PluginError
-from assistant.hookspecs import GROUP, PluginContext, PluginSettings
+from assistant.hookspecs import GROUP, Cluster, PluginContext, PluginSettings
 from assistant.intents import Intent
 from assistant.paths import Paths
 from assistant.tomlfile import convert, nearest
@@ -121,6 +121,7 @@ class Loader:
         self.warnings: list[tuple[str, str]] = []
         """What looks wrong without being an error, each with a hint."""
         self._table = settings.plugins
+        self._cluster = _cluster(settings.llm.cluster)
         self._paths = paths
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
@@ -190,7 +191,7 @@ class Loader:
         settings = convert(raw, kind, self._table.source, ("plugins", plugin.name))
         folder = self._paths.plugin_data(plugin.name)
         plugin.publish = publish
-        plugin.context = PluginContext(plugin.name, settings, folder, plugin.log, publish)
+        plugin.context = PluginContext(plugin.name, settings, folder, plugin.log, publish, self._cluster)
 
     def caller(self, plugin: Plugin, hook: str) -> Callable[..., Any]:
         """A function that calls one hook of one plugin only, and returns its answer, None if it has none."""
@@ -221,6 +222,10 @@ class Loader:
             result = self.call(plugin, hook, LOAD_SECONDS, context=plugin.context)
             plugin.found[hook] = guarded(hook, lambda: collect(hook, result), LOAD_SECONDS)
         return plugin.found.get(hook, [])
+
+
+def _cluster(settings: ClusterSettings) -> Cluster:
+    return Cluster(tuple(settings.hosts), settings.backend, settings.python, settings.hostfile)
 
 
 def guarded(what: str, call: Callable[[], T], seconds: float = 0) -> T:

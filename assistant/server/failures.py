@@ -59,7 +59,7 @@ def _on_assistant_error(_: AnyRequest, problem: AssistantError) -> Response[Erro
 def _on_http_error(_: AnyRequest, problem: HTTPException) -> Response[ErrorBody]:
     if problem.status_code >= 500:
         return _answer(INTERNAL, problem.status_code)
-    return _answer(ErrorInfo(code=RequestError.code, message=_describe(problem)), problem.status_code, problem.headers)
+    return _answer(ErrorInfo(code=RequestError.code, message=describe(problem)), problem.status_code, problem.headers)
 
 
 def _on_bug(request: AnyRequest, problem: Exception) -> Response[ErrorBody]:
@@ -69,7 +69,8 @@ def _on_bug(request: AnyRequest, problem: Exception) -> Response[ErrorBody]:
     return _answer(ErrorInfo(code=INTERNAL.code, message=message, hint=INTERNAL.hint, permanent=False), 500)
 
 
-def _describe(problem: HTTPException) -> str:
+def describe(problem: HTTPException) -> str:
+    """What an HTTP error says, with the fields at fault."""
     details = problem.extra if isinstance(problem.extra, list) else []
     parts = [f"{detail['key']}: {detail['message']}" if "key" in detail else detail["message"]
              for detail in details if isinstance(detail, dict) and "message" in detail]

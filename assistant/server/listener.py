@@ -1,4 +1,4 @@
-"""The Unix socket: who may own it, how it is bound, how it is served."""
+"""The Unix socket: who may own it, how it is bound; and how sockets are served."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from assistant.errors import DaemonAlreadyRunning, DaemonError
 from assistant.paths import Paths
 
 if TYPE_CHECKING:
-    from litestar import Litestar
+    from litestar.types import ASGIApp
 
 BACKLOG = 128
 """Clients that may wait to be accepted, for example while the daemon starts."""
@@ -88,19 +88,27 @@ def bind(paths: Paths) -> socket.socket:
 
 
 @asynccontextmanager
-async def serving(app: Litestar, sock: socket.socket) -> AsyncIterator[None]:
-    """Serve the application while the block runs; then let running requests end for a few seconds, and close."""
-    server = _Server(app)
+async def serving(app: ASGIApp, sock: socket.socket, *more: tuple[ASGIApp, socket.socket]) -> AsyncIterator[None]:
+    """Serve the application while the block runs; then let running requests end for a few seconds, and close.
+
+    Args:
+        more: further applications, each on a socket of its own and without WebSockets.
+    """
+    servers = [(_Server(app, websockets=True), sock), *((_Server(other, websockets=False), at) for other, at in more)]
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server.serve, [sock])
+        for server, at in servers:
+            tasks.start_soon(server.serve, [at])
         try:
-            await server.accepts.wait()
+            for server, _ in servers:
+                await server.accepts.wait()
             yield
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.sleep(DRAIN_SECONDS)
-                server.ends.set()
-                await server.ended.wait()
+                for server, _ in servers:
+                    server.ends.set()
+                for server, _ in servers:
+                    await server.ended.wait()
 
 
 class _WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -113,13 +121,14 @@ class _WebSocketProtocol(WebSocketsSansIOProtocol):
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers and without waking ten times a second."""
 
-    def __init__(self, app: Litestar) -> None:
+    def __init__(self, app: ASGIApp, *, websockets: bool) -> None:
         super().__init__(
             uvicorn.Config(
-                cast(Any, app), loop="none", http="h11", ws=_WebSocketProtocol, ws_max_size=MAX_MESSAGE_BYTES,
-                ws_ping_interval=None, ws_per_message_deflate=False, lifespan="off", log_config=None,
-                log_level="warning", access_log=False, proxy_headers=False, server_header=False, date_header=False,
-                workers=1, backlog=BACKLOG, timeout_graceful_shutdown=GRACE_SECONDS,
+                cast(Any, app), loop="none", http="h11", ws=_WebSocketProtocol if websockets else "none",
+                ws_max_size=MAX_MESSAGE_BYTES, ws_ping_interval=None, ws_per_message_deflate=False,
+                lifespan="off", log_config=None, log_level="warning", access_log=False, proxy_headers=False,
+                server_header=False, date_header=False, workers=1, backlog=BACKLOG,
+                timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
         self.accepts = anyio.Event()

@@ -48,9 +48,16 @@ class Rename(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ModelName(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model to fetch."""
+    """A model, as the configuration names it."""
 
     name: str
+
+
+class Pull(ModelName, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model to fetch."""
+
+    force: bool = False
+    """Also if this machine has not the memory for it."""
 
 
 class Speech(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,27 +129,47 @@ async def search(services: Parts, q: FromQuery[str], limit: Limit = 20) -> list[
 
 @get("/api/models")
 async def list_models(services: Parts) -> list[ModelInfo]:
-    """Models that are known or on the disk."""
-    return await anyio.to_thread.run_sync(services.models.known)
+    """Models that are known, on the disk or loaded."""
+    found = await anyio.to_thread.run_sync(services.models.known)
+    names = {model.name for model in found}
+    held = dict.fromkeys(each.model for each in services.pool.residency.loaded() if each.model not in names | {""})
+    found += [await anyio.to_thread.run_sync(services.models.info, name) for name in held]
+    return [services.pool.residency.describe(model) for model in found]
 
 
 @post("/api/models/pull", status_code=200)
-async def pull_model(services: Parts, data: JSONBody[ModelName]) -> ModelInfo:
+async def pull_model(services: Parts, data: JSONBody[Pull]) -> ModelInfo:
     """Fetch a model if it is absent; answers when it is there, progress comes as events."""
-    await services.models.resolve(data.name)
-    return await anyio.to_thread.run_sync(services.models.info, data.name)
+    await services.models.resolve(data.name, force=data.force)
+    return await _describe(services, data.name)
+
+
+@post("/api/models/load", status_code=200)
+async def load_model(services: Parts, data: JSONBody[ModelName]) -> ModelInfo:
+    """Load a language model, which is fetched if it is absent; answers when it can be used."""
+    async with services.pool.using("llm", model=data.name):
+        return await _describe(services, data.name)
+
+
+@post("/api/models/unload", status_code=204)
+async def unload_model(services: Parts, data: JSONBody[ModelName]) -> None:
+    """Unload a language model that is not in use; the last engine of a lane takes its process with it."""
+    await services.pool.residency.unload(data.name)
 
 
 @get("/api/models/{name:path}")
 async def get_model(request: AnyRequest, services: Parts, name: FromPath[str]) -> ModelInfo:
     """One model."""
-    return await anyio.to_thread.run_sync(services.models.info, _model_name(request))
+    return await _describe(services, _model_name(request))
 
 
 @delete("/api/models/{name:path}")
 async def remove_model(request: AnyRequest, services: Parts, name: FromPath[str]) -> None:
-    """Delete a model from the disk."""
-    await services.models.remove(_model_name(request))
+    """Delete a model from the disk; it is unloaded first."""
+    name = _model_name(request)
+    if services.pool.residency.has_language_model(name):
+        await services.pool.residency.unload(name)
+    await services.models.remove(name)
 
 
 @post("/api/transcribe", status_code=200, request_max_body_size=MAX_AUDIO_BYTES)
@@ -172,6 +199,10 @@ async def call_plugin(
     raise NotFoundException(f"the plugin {plugin!r} has no route {request.method} {path.strip('/')!r}")
 
 
+async def _describe(services: Services, name: str) -> ModelInfo:
+    return services.pool.residency.describe(await anyio.to_thread.run_sync(services.models.info, name))
+
+
 def _model_name(request: AnyRequest) -> str:
     """As it was sent: the router would make ``//`` of an absolute folder one ``/``."""
     raw: bytes = request.scope["raw_path"]
@@ -180,6 +211,7 @@ def _model_name(request: AnyRequest) -> str:
 
 HANDLERS: list[HTTPRouteHandler] = [
     get_status, stop, list_plugins, list_sessions, create_session, get_session, rename_session, remove_session, search,
-    list_models, pull_model, get_model, remove_model, transcribe_audio, speak_text, call_plugin,
+    list_models, pull_model, load_model, unload_model, get_model, remove_model, transcribe_audio, speak_text,
+    call_plugin,
 ]
 """All routes."""

@@ -46,8 +46,12 @@ def plugin_settings() -> type[PluginSettings]:
 
 @hookimpl
 def register_llm(context: PluginContext) -> Iterable[LanguageModel]:
-    """The engine ``mlx``."""
+    """The engine ``mlx``, and ``mlx-cluster`` if there is a cluster."""
     from .engine import MlxLanguageModel
 
     assert isinstance(context.settings, Settings)
     yield MlxLanguageModel(context.settings, context.data_dir)
+    if context.cluster.hosts or context.cluster.hostfile:
+        from .cluster.engine import ClusterLanguageModel
+
+        yield ClusterLanguageModel(context.settings, context.cluster)

@@ -7,7 +7,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,20 @@ class Loaded:
     context: int
     """Tokens of prompt and answer together."""
     on_gpu: bool
+    prompt_cache: int = 1 << 28
+    """Bytes of memory for kept prompts."""
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the tokenizer knows."""
+        return len(self.tokenizer.get_vocab())
+
+    @property
+    def dtype(self) -> str:
+        """The type of its norms, which is that of the context it keeps."""
+        utils = importlib.import_module("mlx.utils")
+        kinds = {str(array.dtype) for _, array in utils.tree_flatten(self.model.parameters()) if array.ndim == 1}
+        return " ".join(sorted(kinds))
 
 
 @contextmanager
@@ -67,8 +81,13 @@ def _surroundings() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def load(folder: Path, dequantize: Literal["auto", "always", "never"]) -> Loaded:
+def load(
+    folder: Path, dequantize: Literal["auto", "always", "never"], split: Callable[[Any], None] | None = None
+) -> Loaded:
     """Import MLX and load the model on the calling thread, where it must be used.
+
+    Args:
+        split: keeps a share of the model, whose weights have not been read when it is called.
 
     Raises:
         ModelError: the folder is not a model that can be loaded.
@@ -78,7 +97,9 @@ def load(folder: Path, dequantize: Literal["auto", "always", "never"]) -> Loaded
     with _surroundings():
         mx, mlx_lm = _import()
         try:
-            model, tokenizer = mlx_lm.load(str(folder), tokenizer_config={"trust_remote_code": False})
+            model, tokenizer = mlx_lm.load(
+                str(folder), tokenizer_config={"trust_remote_code": False}, lazy=split is not None
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
             raise ModelError(
                 f"the model in {folder} cannot be loaded: {_in_short(error)}",
@@ -90,14 +111,40 @@ def load(folder: Path, dequantize: Literal["auto", "always", "never"]) -> Loaded
             hint="it is a base model, which completes text; choose one that is tuned for chat (\"Instruct\", \"it\")",
         )
     on_gpu = mx.default_device().type == mx.gpu
+    model = unpack(model, dequantize)
+    if split is not None:
+        split(model)
+        mx.eval(model.parameters())
+        mx.clear_cache()
+    return Loaded(model, tokenizer, _context(config), on_gpu)
+
+
+def load_draft(folder: Path, dequantize: Literal["auto", "always", "never"], vocabulary: int) -> Any:
+    """Load a model that guesses tokens ahead for another one.
+
+    Raises:
+        ModelError: the folder is not a model that can be loaded, or it has other tokens.
+    """
+    draft = load(folder, dequantize)
+    if draft.vocabulary != vocabulary:
+        raise ModelError(
+            f"the draft model in {folder} knows {draft.vocabulary} tokens, the model {vocabulary}",
+            hint="set `[llm] draft_model` to a smaller model of the same family, or to nothing",
+        )
+    return draft.model
+
+
+def unpack(model: Any, dequantize: Literal["auto", "always", "never"]) -> Any:
+    """The model with its weights as 32-bit floats, where that is wanted."""
+    mx: Any = importlib.import_module("mlx.core")
+    on_gpu = mx.default_device().type == mx.gpu
     if dequantize == "always" or (dequantize == "auto" and not on_gpu and _float32_fits(model)):
         model.set_dtype(mx.float32)  # The scales first: they then unpack in a third of the time, and exactly.
         model = importlib.import_module("mlx_lm.utils").dequantize_model(model)
         model.set_dtype(mx.float32)
         mx.eval(model.parameters())
         mx.clear_cache()
-    _check_batchable(folder, model)
-    return Loaded(model, tokenizer, _context(config), on_gpu)
+    return model
 
 
 def check(folder: Path) -> dict[str, Any]:
@@ -159,17 +206,6 @@ def count_parameters(model: Any) -> int:
             elif name == "scales":
                 total += array.size * module.group_size
     return total
-
-
-def _check_batchable(folder: Path, model: Any) -> None:
-    caches = importlib.import_module("mlx_lm.models.cache").make_prompt_cache(model)
-    for cache in caches:
-        if not hasattr(cache, "merge"):
-            raise ModelError(
-                f"the architecture of the model in {folder} keeps its context in a form that cannot be batched "
-                f"({type(cache).__name__})",
-                hint="choose a model of another family",
-            )
 
 
 def _context(config: dict[str, Any]) -> int:

@@ -69,6 +69,7 @@ class FakeDaemon:
     stopped: threading.Event = field(default_factory=threading.Event)
     plugins: list[wire.PluginInfo] = field(default_factory=list)
     engines: tuple[wire.EngineInfo, ...] = ()
+    models: tuple[wire.LoadedModel, ...] = ()
     hangs: bool = False
     """Requests are accepted and never answered."""
     hanging: bool = False
@@ -176,7 +177,8 @@ class FakeDaemon:
             version="0.1.0", pid=self.pid, started_at=time.time() - 90, rss=90_000_000, cpu_percent=0.5,
             socket=str(self.socket), llm="mlx:starter", stt="sphinx", tts="espeak",
             lanes=(wire.LaneInfo(name="gpu", state="up", pid=77, engines=("llm:mlx:starter",), rss=400_000_000),),
-            engines=self.engines, plugins_loaded=6, plugins_failed=1, live_turns=0, sessions=3, home_config="",
+            engines=self.engines, models=self.models, plugins_loaded=6, plugins_failed=1, live_turns=0, sessions=3,
+            home_config="",
         )
 
     def _sessions(self, name: str) -> object:

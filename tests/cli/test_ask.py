@@ -87,6 +87,10 @@ def test_no_stream_prints_the_stored_answer_once(shell: Shell, fake_daemon: Fake
         (["ask", "--audio", "/no/such.wav"], b"", ["/no/such.wav"]),
         (["ask", "--speak", "/no/such/folder/a.wav", "hi"], b"", ["/no/such/folder"]),
         (["ask", "--colour", "hi"], b"", ["--colour", "assistant ask --help"]),
+        (["ask", "--schema", "/no/such.json", "hi"], b"", ["/no/such.json", "No such file", "hint"]),
+        (["ask", "--schema", "/", "hi"], b"", ["/ cannot be read", "directory"]),
+        (["ask", "--schema", "-", "hi"], b"{}", ["standard input", "--schema <(command)"]),
+        (["ask", "--schema", "a.json", "--speak", "a.wav", "hi"], b"", ["--schema", "--speak"]),
     ],
 )
 def test_bad_requests_are_refused_before_the_daemon_hears_of_them(
@@ -96,6 +100,100 @@ def test_bad_requests_are_refused_before_the_daemon_hears_of_them(
     assert (done.code, done.out, fake_daemon.commands) == (2, "", [])
     assert done.err.startswith("error: ")
     assert all(word in done.err for word in words), done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", ["line 1, column 1", "not JSON", "jq"]),
+        (b'{"type":\n "object",}', ["line 2, column 11"]),
+        (b"\xff\xfe", ["UTF-8", "byte 0"]),
+        (b"[1]", ["is an array, not an object", "hint"]),
+        (b"true", ["true or false"]),
+        (b"null", ["is null"]),
+        (b"7", ["a number"]),
+        (b'{"title": "\\ud800"}', ["half a character"]),
+        pytest.param(b'{"a":' * 100_000, ["nested too deeply"], id="deep"),
+        pytest.param(b" " * (1 << 20) + b"{}", ["larger than 1,048,576 bytes"], id="large"),
+    ],
+)
+def test_what_is_no_schema_is_refused_with_its_place(
+    shell: Shell, fake_daemon: FakeDaemon, tmp_path: Path, content: bytes, words: list[str]
+) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_bytes(content)
+    done = shell("ask", "--schema", str(schema), "hi")
+    assert (done.code, done.out, fake_daemon.commands) == (2, "", [])
+    assert str(schema) in done.err
+    assert all(word in done.err for word in words), done.err
+
+
+def test_json_answer_is_printed_as_it_came_once_it_is_whole(
+    shell: Shell, fake_daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_bytes(b'\xef\xbb\xbf{"type": "object", "title": "Zo\xc3\xab"}')
+    fake_daemon.script = text('{"n": ', '1e2, "s": "\\u0041"}')
+    done = shell("ask", "--schema", str(schema), "hi")
+    assert (done.code, done.out, done.err) == (0, '{"n": 1e2, "s": "\\u0041"}\n', "")
+    assert (said(fake_daemon).schema, said(fake_daemon).tools) == ({"type": "object", "title": "Zoë"}, None)
+
+
+@pytest.mark.parametrize("reason", ["failed", "cancelled"])
+def test_half_of_a_json_answer_is_never_printed(
+    shell: Shell, fake_daemon: FakeDaemon, tmp_path: Path, reason: events.TurnReason
+) -> None:
+    (tmp_path / "schema.json").write_text("{}")
+    cut = events.ErrorInfo(code="engine_failed", message="it was cut off") if reason == "failed" else None
+    fake_daemon.script = [*text('{"n": ')[:-1], events.TurnFinished(reason=reason, text='{"n": ', error=cut)]
+    done = shell("ask", "--schema", str(tmp_path / "schema.json"), "hi")
+    assert (done.code, done.out) == (1, "")
+    assert "cut off" in done.err or "cancelled" in done.err
+
+
+def test_json_answer_is_indented_for_a_person(shell: Shell, fake_daemon: FakeDaemon, tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text("{}")
+    fake_daemon.script = text('{"n":1,"m":[2]}')
+    master, slave = os.openpty()
+    asking = ["ask", "--schema", str(tmp_path / "schema.json"), "hi"]
+    with shell.start(*asking, stdin=slave, stdout=slave, stderr=slave) as started:
+        os.close(slave)
+        shown = _read_terminal(master)
+    assert started.returncode == 0
+    assert '"n": 1,\r\n' in shown
+
+
+def test_schema_tools_and_adapter_reach_the_daemon_typed_or_spoken(
+    shell: Shell, fake_daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema, question = tmp_path / "schema.json", tmp_path / "question.wav"
+    schema.write_text('{"type": "integer"}')
+    write_wav(question, b"\x10\x00" * 16_000, 16_000)
+    assert shell("ask", "--schema", str(schema), "--tools", "--adapter", "diary", "hi").code == 0
+    typed = said(fake_daemon)
+    assert (typed.schema, typed.tools, typed.adapter) == ({"type": "integer"}, True, "diary")
+    fake_daemon.commands.clear()
+    monkeypatch.chdir(tmp_path)
+    spoken = ["--audio", str(question), "--schema", str(schema), "--no-tools", "--adapter", "./diary"]
+    assert shell("ask", *spoken, "--new", "--model", "hf:a/b").code == 0
+    listen = fake_daemon.commands[0]
+    assert isinstance(listen, Listen)
+    assert (listen.schema, listen.tools, listen.adapter) == ({"type": "integer"}, False, str(tmp_path / "diary"))
+    assert (listen.new, listen.model, listen.channel, listen.speak) == (True, "hf:a/b", "cli", False)
+
+
+def test_what_a_turn_took_is_told_when_it_is_asked_for(shell: Shell, fake_daemon: FakeDaemon) -> None:
+    finished = events.TurnFinished(
+        reason="complete", text="Paris", timings={"first_token": 0.25, "total": 1.5}, prompt_tokens=1200,
+        output_tokens=7, cached_tokens=1100,
+    )  # fmt: skip
+    fake_daemon.script = [*text("Paris")[:-1], finished]
+    done = shell("ask", "-v", "hi")
+    assert done.out == "Paris\n"
+    expected = "read 1,200 tokens (1,100 of them known), wrote 7; first word after 0.25 s; all in 1.50 s\n"
+    assert done.err == expected
+    fake_daemon.commands.clear()
+    assert shell("ask", "hi").err == ""
 
 
 def test_a_whole_mebibyte_is_taken(shell: Shell, fake_daemon: FakeDaemon) -> None:

@@ -13,10 +13,10 @@ import pytest
 from cli.conftest import Shell
 from cli.fake_daemon import SESSION, TRANSCRIPT, FakeDaemon, text
 
-from assistant import events
+from assistant import MemoryUse, events
 from assistant.paths import Paths
 from assistant.voice.audio_files import write_wav
-from assistant.wire import Conversation, EngineInfo, PluginInfo, SessionInfo, Status
+from assistant.wire import Conversation, EngineInfo, LoadedModel, PluginInfo, SessionInfo, Status
 
 
 @pytest.fixture
@@ -45,6 +45,17 @@ def test_status_is_plain_text_or_json(shell: Shell, fake_daemon: FakeDaemon) -> 
 
     found = msgspec.json.decode(shell("status", "--json").raw, type=Status)
     assert (found.pid, found.engines) == (os.getpid(), fake_daemon.engines)
+
+
+def test_status_shows_what_the_models_hold(shell: Shell, fake_daemon: FakeDaemon) -> None:
+    memory = MemoryUse(active=4_700_000_000, prompt_cache=300_000_000, limit=22_900_000_000)
+    fake_daemon.models = (
+        LoadedModel(key="llm:mlx:starter", model="starter", kind="llm", lane="gpu", pinned=True, memory=memory),
+        LoadedModel(key="stt:sphinx", model="", kind="stt", lane="cpu", users=2),
+    )
+    lines = {line.split()[0]: line.split() for line in shell("status").out.splitlines() if line}
+    assert lines["llm:mlx:starter"][1:] == ["4.7", "GB", "300", "MB", "23", "GB", "idle", "for", "0", "s", "pinned"]
+    assert lines["stt:sphinx"][1:] == ["-", "-", "-", "2", "using", "it", "-"]
 
 
 def test_status_of_a_stale_socket_is_down(shell: Shell, paths: Paths) -> None:
@@ -151,12 +162,38 @@ def test_removing_needs_a_yes(shell: Shell, fake_daemon: FakeDaemon) -> None:
 
 
 def test_models_are_listed_described_and_removed(shell: Shell, fake_daemon: FakeDaemon) -> None:
-    assert "starter  yes   93 MB  Apache-2.0" in shell("models", "list").out
+    assert "starter  yes   93 MB  no           -  Apache-2.0" in shell("models", "list").out
     assert "yes, in /models/starter" in shell("models", "info", "starter").out
     unknown = shell("models", "info", "startr")
     assert (unknown.code, unknown.err) == (2, "error: there is no model 'startr'\n  hint: did you mean starter?\n")
     assert shell("models", "rm", "starter").code == 0
     assert fake_daemon.requests[-1][:2] == ("DELETE", "/api/models/starter")
+
+
+def test_a_model_is_pulled_by_force_loaded_and_unloaded(shell: Shell, fake_daemon: FakeDaemon) -> None:
+    assert shell("models", "pull", "starter", "--force", "-q").code == 0
+    assert shell("models", "load", "starter", "-q").out == "starter is loaded\n"
+    assert shell("models", "unload", "starter").out == "starter is unloaded\n"
+    asked = [(target, json.loads(body)) for method, target, body in fake_daemon.requests if method == "POST"]
+    assert asked == [
+        ("/api/models/pull", {"name": "starter", "force": True}),
+        ("/api/models/load", {"name": "starter"}),
+        ("/api/models/unload", {"name": "starter"}),
+    ]
+
+
+def test_models_are_recommended_without_a_daemon(shell: Shell) -> None:
+    text = shell("models", "recommend", "--bandwidth", "120")
+    assert (text.code, text.err) == (0, "")
+    assert "this machine" in text.out
+    assert "two thirds of the memory up to 36 GB" in text.out
+    rows = {line.split()[0]: line.split() for line in text.out.splitlines() if " GB  " in line and "hf:" in line}
+    assert list(rows) == ["8", "16", "24", "32", "36", "48", "64", "96", "128", "192", "256", "512"]
+    found = json.loads(shell("models", "recommend", "--json").out)
+    assert [row["memory"] >> 30 for row in found["macs"]] == [int(size) for size in rows]
+    assert all(row["tokens_per_second"] == 0 for row in found["macs"]), "no bandwidth, no speed"
+    assert 0 < found["here"]["limit"] <= found["here"]["memory"]
+    assert shell("models", "recommend", "--bandwidth", "0").code == 2
 
 
 def test_pulling_a_model_shows_how_far_it_is(shell: Shell, fake_daemon: FakeDaemon) -> None:

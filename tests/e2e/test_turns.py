@@ -46,6 +46,37 @@ def test_prompt_longer_than_the_context_is_refused_with_both_numbers(starter_hom
 
 
 @pytest.mark.model
+def test_an_answer_is_json_of_the_schema_or_the_turn_fails(starter_home: Home, tmp_path: Path) -> None:
+    starter_home.config("[llm]\nmax_tokens = 40\n")
+    limited = {"type": "string", "maxLength": 20}
+    schema = {"type": "object", "properties": {"city": limited}, "required": ["city"], "additionalProperties": False}
+    (tmp_path / "city.json").write_text(json.dumps(schema))
+    (tmp_path / "story.json").write_text(json.dumps({"type": "string", "minLength": 2000}))
+    answer = starter_home.run("ask", "--schema", str(tmp_path / "city.json"), "What is the capital of France?")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert found.keys() == {"city"}
+    assert isinstance(found["city"], str)
+    cut = starter_home.run("ask", "--new", "--schema", str(tmp_path / "story.json"), "Tell a story.", timeout=300)
+    assert (cut.code, cut.out) == (1, "")
+    assert "cut off" in cut.err
+    assert "max_tokens" in cut.err
+
+
+@pytest.mark.model
+def test_a_conversation_is_read_once(starter_home: Home) -> None:
+    starter_home.config("[llm]\nmax_tokens = 20\n")
+    questions = ("What is the capital of France?", "what is 2 plus 3", "And of Italy?", "And of Spain?")
+    ends = [starter_home.run("ask", "--json", question, timeout=300).events()[-1] for question in questions]
+    assert all(end["reason"] == "complete" for end in ends)
+    assert "prompt_tokens" not in ends[1], "the fast path needs no model"
+    before = ends[0]["prompt_tokens"]
+    for end in ends[2:]:
+        assert before - 8 <= end["cached_tokens"] < end["prompt_tokens"]
+        before = end["prompt_tokens"]
+
+
+@pytest.mark.model
 def test_spoken_question_gets_a_spoken_answer(starter_home: Home, tmp_path: Path) -> None:
     question, answer = tmp_path / "question.wav", tmp_path / "answer.wav"
     assert starter_home.run("say", "how much time is left", "-o", str(question)).code == 0

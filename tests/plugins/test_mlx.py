@@ -231,34 +231,6 @@ def test_the_same_seed_gives_the_same_answer_whoever_shares_the_batch(tmp_path: 
     assert answer(engine, msgspec.structs.replace(request, seed=8)) != "".join(delta.text for delta in alone)
 
 
-def test_a_tool_call_is_parsed(tmp_path: Path) -> None:
-    script = ["Rolling", "<tool", '_call>{"name": "roll", ', '"arguments": {"sides": 6}}', "</tool_call>"]
-    engine = loaded(scripted_model(tmp_path, script, template=TOOL_TEMPLATE))
-    *deltas, last = engine.generate(ask("roll", tools=(ROLL,)))
-    (call,) = [delta.tool_call for delta in deltas if delta.tool_call]
-    assert (call.name, call.arguments) == ("roll", {"sides": 6})
-    assert call.id
-    assert "".join(delta.text for delta in deltas) == "Rolling"
-    assert last.finish_reason == "tool_calls"
-
-
-@pytest.mark.parametrize("body", ['{"name": "roll", oops', '{"name": 3}', '"roll"', "[]x", ""])
-def test_a_tool_call_that_cannot_be_read_is_shown_as_it_is(tmp_path: Path, body: str) -> None:
-    script = ["<tool_call>", *([body] if body else []), "</tool_call>"]
-    engine = loaded(scripted_model(tmp_path, script, template=TOOL_TEMPLATE))
-    deltas = list(engine.generate(ask("roll", tools=(ROLL,))))
-    assert "".join(delta.text for delta in deltas) == f"<tool_call>{body}</tool_call>"
-    assert deltas[-1].finish_reason == "stop"
-    assert not any(delta.tool_call for delta in deltas)
-
-
-def test_a_tool_call_cut_off_is_shown_as_it_is(tmp_path: Path) -> None:
-    engine = loaded(scripted_model(tmp_path, ["<tool_call>", '{"name": ', '"roll"}'], template=TOOL_TEMPLATE))
-    *deltas, last = engine.generate(ask("roll", tools=(ROLL,), max_tokens=2))
-    assert "".join(delta.text for delta in deltas) == '<tool_call>{"name": '
-    assert last.finish_reason == "length"
-
-
 def test_calls_and_results_reach_the_template(tmp_path: Path) -> None:
     engine = loaded(scripted_model(tmp_path, ["ok"], template=TOOL_TEMPLATE))
     call = ToolCall(id="1", name="roll", arguments={"sides": 6})
@@ -329,26 +301,6 @@ def test_messages_for_plain_templates() -> None:
     ]
     assert [entry["role"] for entry in alternating(messages)] == ["user", "assistant", "user"]
     assert alternating(messages)[0]["content"] == "A\n\nB\n\nroll"
-
-
-def test_a_step_that_fails_ends_all_answers_and_spoils_none_after(tmp_path: Path) -> None:
-    engine = loaded(scripted_model(tmp_path, ["Hello", " there"]))
-    healthy, doomed = engine.generate(ask("hi")), engine.generate(ask("hi", temperature=1.0))
-    while not next(healthy).text:
-        pass
-    assert engine._batch is not None
-    decoding = engine._batch._generator._generation_batch
-    next(doomed)
-    decoding.samplers = [_raise] * len(decoding.samplers)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        list(healthy)
-    with pytest.raises(EngineFailed, match="the batch failed: out of memory"):
-        list(doomed)
-    assert answer(engine, ask("hi")) == "Hello there"
-
-
-def _raise(logprobs: object) -> object:
-    raise RuntimeError("out of memory")
 
 
 def test_two_engines_share_a_thread_and_one_may_leave(tmp_path: Path) -> None:
