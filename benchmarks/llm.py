@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument("--soak", type=int, default=2000, help="requests of the part `soak`")
     parser.add_argument("--seed", type=int, default=1, help="of the soak")
     options = parser.parse_args()
+    if not (options.model.expanduser() / "config.json").exists():
+        parser.error(f"no model in {options.model}: `assistant models pull starter` fetches one, --model names another")
     model = alike(options.model.expanduser().absolute(), options.cache.expanduser().absolute())
     found: dict[str, list[Row]] = {}
     for part in options.only:

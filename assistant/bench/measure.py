@@ -14,7 +14,7 @@ from assistant.errors import ContextOverflow
 from . import bandwidth, cost
 from .local import LocalTarget, local
 from .prompts import Filler, Prompts, calibrate, following
-from .streams import BenchError, Messages, Stream, Target, steady
+from .streams import BenchError, Messages, Stream, Target, overall, steady
 from .tally import Plan, Tally
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Bench:
             if not best:
                 continue
             if speed := steady(best):
-                self._tally.batch(target, count, speed)
+                self._tally.batch(target, count, speed, overall(best))
             else:
                 self._tally.note(f"{count} at a time, {target.title}: the answers were too short to time")
 

@@ -60,6 +60,8 @@ class BatchFigures(Entry, frozen=True, kw_only=True):
     """Tokens of the prompt of each."""
     total: Figure | None
     """Tokens per second of all together, while all of them were being written."""
+    overall: Figure | None = None
+    """Tokens per second of all together, from the first request to the last token, prompts included."""
     each: float | None
     """Tokens per second of one of them (median)."""
     bound: float | None = None

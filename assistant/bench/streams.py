@@ -73,6 +73,12 @@ def steady(streams: Sequence[Stream]) -> float | None:
     return _written(streams, begin, end) / (end - begin) if end > begin else None
 
 
+def overall(streams: Sequence[Stream]) -> float:
+    """Tokens per second of all streams together, from the first request to the last token, prompts included."""
+    end = max(stream.ticks[-1] for stream in streams)
+    return sum(stream.produced for stream in streams) / (end - min(stream.began for stream in streams))
+
+
 def _written(streams: Sequence[Stream], begin: float, end: float) -> float:
     return sum(sum(begin < tick <= end for tick in stream.ticks) * stream.weight for stream in streams)
 

@@ -50,6 +50,7 @@ class _Figures:
     decode: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     lengths: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     total: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    overall: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     states: dict[str, list[Stream]] = field(default_factory=lambda: defaultdict(list))
     errors: list[str] = field(default_factory=list)
 
@@ -81,9 +82,10 @@ class Tally:
         if speed := steady([stream]):
             figures.decode[length].append(speed)
 
-    def batch(self, target: Target, count: int, speed: float) -> None:
-        """Tokens per second of so many streams together."""
+    def batch(self, target: Target, count: int, speed: float, whole: float) -> None:
+        """Tokens per second of so many streams together, while they were being written and from first to last."""
         self._of(target).total[count].append(speed)
+        self._of(target).overall[count].append(whole)
 
     def first_token(self, target: Target, state: str, stream: Stream) -> None:
         """An answer in one state of the prompt cache."""
@@ -147,7 +149,8 @@ class Tally:
         context = round(statistics.median(figures.lengths.get(shortest) or [shortest]))
         total = Figure.of(figures.total[count])
         return BatchFigures(
-            streams=count, context=context, total=total, each=total.median / count if total else None,
+            streams=count, context=context, total=total, overall=Figure.of(figures.overall[count]),
+            each=total.median / count if total else None,
             **self._bound(total, count, context, is_engine),
         )  # fmt: skip
 

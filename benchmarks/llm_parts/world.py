@@ -23,6 +23,9 @@ from assistant import events, load_openblas, paths
 from assistant.bench.local import LocalTarget, local
 from assistant.bench.remote import RemoteTarget, remote
 
+SERVER = "from assistant import load_openblas; load_openblas(); from mlx_lm.server import main; main()"
+"""The server as it is, with the fast BLAS that our engine has, too."""
+
 SERVER_SECONDS = 180.0
 """How long mlx_lm.server may take until it answers."""
 
@@ -142,7 +145,7 @@ def _server(model: Path) -> tuple[subprocess.Popen[bytes], str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlx_lm", "server", "--model", str(model), "--port", str(port)]
+    command = [sys.executable, "-c", SERVER, "--model", str(model), "--port", str(port)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
     return process, f"http://127.0.0.1:{port}"
