@@ -112,7 +112,7 @@ async def tools(model: Path, count: int) -> list[Row]:
     """The share of calls that parse and validate, with tools on, freely and when a call is demanded."""
     rows = []
     async with our_lane(model, 'tools = "on"') as lane:
-        for choice in ("auto", "required"):
+        for choice in ("required", "auto"):
             outcome = await _ask_all(lane, choice, count)
             share = 1 - len(outcome.bad) / max(1, len(outcome.calls) + len(outcome.bad))
             enough = outcome.with_calls == outcome.prompts if choice == "required" else bool(outcome.calls)
