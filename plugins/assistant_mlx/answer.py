@@ -97,7 +97,7 @@ class Answer:
     def _call(self, call: ToolCall, body: str) -> Delta:
         self._called = True
         if call.error:
-            log.warning("the model wrote a tool call that cannot be run: %s", call.error)
+            log.warning("the model wrote a tool call of %s that cannot be run", call.name or "no known tool")
             call = msgspec.structs.replace(call, text=body.encode("utf-8", "replace").decode())
         return Delta(tool_call=call)
 

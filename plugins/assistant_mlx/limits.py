@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
 
 LANDING = 32
@@ -12,13 +14,18 @@ REPEATED = 64
 
 PERIOD = 16
 
+COUNTED = 16
+"""Numbers in a row with one and the same step between them (and not none) are a model that counts and finds no end."""
+
+_LIST = re.compile(rb"(?:-?\d+,\s*){%d,}-?\d*\Z" % COUNTED)
+
 
 class Limits:
     """Brings a ruled answer to its end where a weak model would go on and on.
 
-    A model that repeats itself within JSON has its strings and brackets closed. An answer that must be JSON is closed
-    when the tokens run out, too, since a piece of it would be worth nothing; a call is not, since it would be run.
-    No call follows one that was the same as an earlier one, or where another that is twice as long might be cut off.
+    A model that repeats itself or counts on and on within JSON has its strings and brackets closed. An answer that must
+    be JSON is closed when the tokens run out, too, since a piece of it would be worth nothing; a call is not, since it
+    would be run. No call follows one that was the same as an earlier one, or where another that is twice as long might be cut off.
 
     Args:
         tokenizer: llguidance's.
@@ -67,8 +74,16 @@ class Limits:
         reserve = max(self._tokens // 8, min(LANDING, self._tokens // 2))
         if self._whole and self._tokens - count <= reserve and not self.landing:
             self.landing = self.shortened = True
-        self.landing = self.landing or (self._closes and _repeats(self._span))
+        self.landing = self.landing or (self._closes and (_repeats(self._span) or self._counts(token)))
         return False
+
+    def _counts(self, token: int) -> bool:
+        if b"," not in self.tokenizer.decode_bytes([token]):
+            return False
+        found = _LIST.search(self.tokenizer.decode_bytes(self._span[-16 * COUNTED :]))
+        numbers = [int(number) for number in re.findall(rb"-?\d+", found.group())[-COUNTED:]] if found else []
+        steps = {after - before for before, after in itertools.pairwise(numbers)}
+        return len(steps) == 1 and steps != {0}
 
 
 def _repeats(tokens: list[int]) -> bool:
