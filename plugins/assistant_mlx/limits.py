@@ -25,7 +25,8 @@ class Limits:
 
     A model that repeats itself or counts on and on within JSON has its strings and brackets closed. An answer that must
     be JSON is closed when the tokens run out, too, since a piece of it would be worth nothing; a call is not, since it
-    would be run. No call follows one that was the same as an earlier one, or where another that is twice as long might be cut off.
+    would be run. No call follows one that was the same as an earlier one, or where another that is twice as long might
+    be cut off.
 
     Args:
         tokenizer: llguidance's.
