@@ -49,7 +49,6 @@ SNIPPET_CHARACTERS = 40
 """On either side of a match that was found without the index of words."""
 
 _PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA wal_autocheckpoint = 256",
     "PRAGMA checkpoint_fullfsync = ON",
@@ -89,6 +88,7 @@ class Store:
             db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
             try:
                 db.row_factory = sqlite3.Row
+                _write_ahead(db)
                 for pragma in _PRAGMAS:
                     db.execute(pragma).fetchall()
                 migrate(db, self._path)
@@ -352,6 +352,19 @@ def one_line(text: str, length: int) -> str:
     lines = (" ".join(_CONTROLS.sub(" ", line).split()) for line in _text(text).splitlines())
     line = next(filter(None, lines), "")
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; while others switch the same new file, SQLite itself fails instead of waiting."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchall()
+            return
+        except sqlite3.OperationalError as problem:
+            if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _new_id() -> str:
