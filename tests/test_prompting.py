@@ -12,8 +12,8 @@ from turnkit import call, calling, daemon, endless, text
 
 from assistant import events
 from assistant.engines import ChatRequest, Message
-from assistant.prompting import INTERRUPTED_NOTE, REPEATED, REPEATED_NOTE, History, as_prompt
 from assistant.store import Store
+from assistant.turn.prompting import INTERRUPTED_NOTE, REPEATED, REPEATED_NOTE, History, as_prompt
 from assistant.wire import StoredMessage, StoredToolCall
 
 pytestmark = pytest.mark.anyio

@@ -6,83 +6,30 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from . import events
+from assistant import events
+from assistant.engines import SpeechToText, ToolCall, Transcription
+from assistant.errors import AssistantError, AudioError
+from assistant.lanes import Priority
+from assistant.speech import speak_sentence
+from assistant.store import STORE, Store
+from assistant.voice.speakable import SentenceSplitter
+
 from .calling import ToolCalls
 from .conversing import Conversing
-from .engines import SpeechToText, ToolCall, Transcription
-from .errors import AssistantError, AudioError
-from .hookspecs import Session
-from .lanes import Priority
-from .speech import speak_sentence
-from .store import STORE, Store
-from .voice.speakable import SentenceSplitter
 
 if TYPE_CHECKING:
-    from .bus import Bus
-    from .config import Settings
-    from .intents import IntentMatcher
-    from .lanes import Lane
-    from .paths import Paths
-    from .plugins import PluginHost
-    from .pool import EnginePool, Ready
+    from assistant.pool import Ready
+
+    from .state import Parts, Turn
 
 log = logging.getLogger(__name__)
 
 LOG_HINT = "this is a bug; `assistant logs` has the details"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a turn needs of the daemon."""
-
-    settings: Settings
-    bus: Bus
-    db: Lane
-    plugins: PluginHost
-    pool: EnginePool
-    matcher: IntentMatcher
-    paths: Paths
-    windows: dict[tuple[str, str], int] = field(default_factory=dict)
-    """Of conversations too long for their model, by conversation and model: the id of the oldest message it reads."""
-
-
-@dataclass
-class Turn:
-    """What is known of a turn while it runs."""
-
-    id: str
-    session: Session
-    source: events.TurnSource
-    text: str = ""
-    """The user's words; of a voice turn, once they are understood."""
-    audio: MemoryObjectReceiveStream[bytes] | None = None
-    speak: bool = False
-    model: str = ""
-    schema: dict[str, Any] | None = None
-    adapter: str = ""
-    tools: bool | None = None
-    """See ``wire.Say``."""
-    answer: str = ""
-    timings: dict[str, float] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    began: float = field(default_factory=time.perf_counter)
-
-    @property
-    def spoken(self) -> bool:
-        """Somebody listens: silence, such as a model that reasons, is to be avoided."""
-        return self.speak or self.source == "voice"
-
-    def mark(self, stage: str) -> None:
-        """Note when a stage was first reached."""
-        self.timings.setdefault(stage, time.perf_counter() - self.began)
 
 
 class TurnRunner:
@@ -201,15 +148,28 @@ class TurnRunner:
         turn.mark("total")
         try:
             await db.call(
-                STORE, Store.finish_turn, turn.id, reason, turn.answer, error, turn.timings, turn.prompt_tokens,
-                turn.output_tokens, turn.cached_tokens,
+                STORE,
+                Store.finish_turn,
+                turn.id,
+                reason,
+                turn.answer,
+                error,
+                turn.timings,
+                turn.prompt_tokens,
+                turn.output_tokens,
+                turn.cached_tokens,
             )
         except AssistantError as problem:
             reason, error = "failed", error or info(problem)
         self._publish(
             events.TurnFinished(
-                reason=reason, text=turn.answer, error=error, timings=turn.timings,
-                prompt_tokens=turn.prompt_tokens, output_tokens=turn.output_tokens, cached_tokens=turn.cached_tokens,
+                reason=reason,
+                text=turn.answer,
+                error=error,
+                timings=turn.timings,
+                prompt_tokens=turn.prompt_tokens,
+                output_tokens=turn.output_tokens,
+                cached_tokens=turn.cached_tokens,
             )
         )
 

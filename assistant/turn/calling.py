@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from . import events
-from .store import STORE, Store
-from .toolbox import ToolOutcome, call_tool
-from .wire import StoredToolCall
+from assistant import events
+from assistant.store import STORE, Store
+from assistant.toolbox import ToolOutcome, call_tool
+from assistant.wire import StoredToolCall
 
 if TYPE_CHECKING:
-    from .engines import ToolCall
-    from .tools import Tool
-    from .turn import Parts, Turn
+    from assistant.engines import ToolCall
+    from assistant.tools import Tool
+
+    from .state import Parts, Turn
 
 
 class ToolCalls:
@@ -45,9 +46,7 @@ class ToolCalls:
         parts, written = self._parts, len(self._turn.answer)
         tool = parts.plugins.tools.get(call.name)
         refusal = self._refusal(call, tool)
-        self._publish(
-            events.ToolCallStarted(call_id=call.id, tool=call.name, arguments=call.arguments, origin=origin)
-        )
+        self._publish(events.ToolCallStarted(call_id=call.id, tool=call.name, arguments=call.arguments, origin=origin))
         if tool is None or refusal:
             outcome = ToolOutcome(ok=False, result=refusal, seconds=0.0)
         else:

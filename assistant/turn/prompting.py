@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from .engines import Message, ToolCall
-from .wire import StoredMessage, StoredToolCall
+from assistant.engines import Message, ToolCall
+from assistant.wire import StoredMessage, StoredToolCall
 
 INTERRUPTED_NOTE = "[interrupted]"
 """Ends an answer that was cut off, when the model reads the history."""

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from . import events
-from .engines import ChatRequest, Delta, LanguageModel, Message, ToolCall, ToolSchema
-from .errors import ContextOverflow, EngineFailed
-from .finetune import resolve_adapter
-from .lanes import Priority
+from assistant import events
+from assistant.engines import ChatRequest, Delta, LanguageModel, Message, ToolCall, ToolSchema
+from assistant.errors import ContextOverflow, EngineFailed
+from assistant.finetune import resolve_adapter
+from assistant.lanes import Priority
+from assistant.store import STORE, Store
+
 from .prompting import SEPARATOR, History, reply
-from .store import STORE, Store
 
 if TYPE_CHECKING:
+    from assistant.pool import Ready
+
     from .calling import ToolCalls
-    from .pool import Ready
-    from .turn import Parts, Turn
+    from .state import Parts, Turn
 
 MAX_WINDOWS = 1000
 """How many conversations' beginnings are remembered."""
