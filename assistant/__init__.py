@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ToolSchema,
         Transcript,
         Transcription,
+        WordMark,
     )
     from .errors import (
         AssistantError,
@@ -63,8 +64,8 @@ __all__ = [
     "MemoryNeed", "MemoryUse", "Message", "ModelError", "ModelShape", "ModelTooLarge", "PluginContext", "PluginError",
     "PluginSettings", "Range", "ResourceProbe", "Room", "Route", "Segment", "Session", "SpeechToText", "TextToSpeech",
     "Tool", "ToolCall", "ToolError", "ToolSchema", "Transcript", "Transcription", "Verdict", "WakeWord", "Wildcard",
-    "Words", "best_fit", "events", "fit_models", "hookimpl", "load_openblas", "machine_memory", "model_shape",
-    "reserve_for",
+    "WordMark", "Words", "best_fit", "events", "fit_models", "hookimpl", "load_openblas", "machine_memory",
+    "model_shape", "reserve_for",
 ]
 
 _HOMES = (

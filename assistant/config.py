@@ -116,6 +116,55 @@ class TtsSettings(Section, frozen=True):
     """The engine's name of a voice; empty: its default."""
 
 
+class WakeSettings(Section, frozen=True):
+    """What one wake word leads to."""
+
+    threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """The score that counts; 0 takes the detector's own."""
+    session: str = ""
+    """The conversation that it goes on with; empty: the newest one that was spoken."""
+    model: str = ""
+    """The language model that answers; empty: the configured one."""
+    persona: str = ""
+    """What the model is told in place of the system prompt; empty: the system prompt."""
+
+
+class VoiceSettings(Section, frozen=True):
+    """Always listening: microphone, wake words, turns and the loudspeaker."""
+
+    enabled: bool = False
+    """Listen while the daemon runs; `assistant listen` does so in the foreground."""
+    input_device: str = ""
+    """The microphone: a part of its name; empty: the system's default."""
+    output_device: str = ""
+    """The loudspeaker: a part of its name; empty: the system's default."""
+    wake_words: list[str] = msgspec.field(default_factory=lambda: ["hey_jarvis"])
+    """The phrases that wake it, as `assistant wake list` names them; with none it answers everything it hears."""
+    wake: dict[str, WakeSettings] = {}
+    """A table [voice.wake.NAME] of its own for each wake word that leads somewhere else."""
+    second_look: bool = False
+    """Let speech-to-text confirm a wake word before it counts: fewer false ones, and some hundred milliseconds."""
+    patience: Literal["aggressive", "balanced", "relaxed"] = "balanced"
+    """How long a pause must be before the words count as over."""
+    barge_in: bool = True
+    """Speaking over the answer stops it."""
+    echo: Literal["auto", "half", "off"] = "auto"
+    """"auto" cancels the own sound, and hears nothing while it speaks where that fails; "half" always does the latter;
+    "off" is for headphones."""
+    speculate: bool = True
+    """Begin to answer in a pause that may be the end; thrown away if the words go on."""
+    follow_up_seconds: Annotated[float, Meta(ge=0, le=120)] = 8.0
+    """After an answer that asks something, how long words are taken without the wake word; 0 for never."""
+    earcons: bool = True
+    """Short sounds: woken, heard, not understood."""
+    volume: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """Of everything it plays."""
+    ring_seconds: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    """How long a timer rings that nobody stops."""
+    record: bool = False
+    """Keep what is said to it as WAV files in the data folder, for finding faults; `assistant status` shows it."""
+
+
 class LaneSettings(Section, frozen=True):
     """The processes that the engines run in, and when they are restarted."""
 
@@ -184,6 +233,7 @@ class Settings(Section, frozen=True):
     llm: LlmSettings = LlmSettings()
     stt: SttSettings = SttSettings()
     tts: TtsSettings = TtsSettings()
+    voice: VoiceSettings = VoiceSettings()
     lanes: LaneSettings = LaneSettings()
     sessions: SessionSettings = SessionSettings()
     tools: ToolSettings = ToolSettings()

@@ -166,11 +166,22 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
     """Length of the audio."""
 
 
+class WordMark(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a word begins in a piece of speech."""
+
+    sample: int
+    """From the beginning of the chunk that carries the mark."""
+    character: int
+    """From the beginning of the text that ``speak`` was given."""
+
+
 class AudioChunk(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of speech: 16-bit little-endian mono PCM."""
 
     pcm: bytes
     sample_rate: int
+    words: tuple[WordMark, ...] = ()
+    """The words that begin in it, of an engine that knows; the host guesses those of others."""
 
 
 class Engine(ABC):
@@ -259,6 +270,13 @@ class Transcription(LaneObject, ABC):
     @abstractmethod
     def feed(self, pcm: bytes) -> str | None:
         """Take the next audio, 16 kHz; any length. Returns the partial transcript so far if it is worth showing."""
+
+    def draft(self) -> Transcript | None:
+        """What ``finish`` would give if the speech ended here; more audio may follow.
+
+        Called when the speaker pauses, so that the answer can be prepared. None: an engine that cannot tell cheaply.
+        """
+        return None
 
     @abstractmethod
     def finish(self) -> Transcript:

@@ -14,6 +14,9 @@ import msgspec
 TurnSource = Literal["text", "voice", "api"]
 """How a turn began."""
 
+VoiceState = Literal["off", "muted", "idle", "listening", "thinking", "speaking", "ringing"]
+"""What the listening loop does: ``idle`` waits for a wake word, ``listening`` takes words for the assistant."""
+
 TurnReason = Literal["complete", "cancelled", "failed"]
 """How a turn ended."""
 
@@ -76,6 +79,116 @@ class ReasoningDelta(Base, frozen=True, tag="reasoning_delta"):
     """A piece of the model's reasoning, which is no part of the answer."""
 
     text: str
+
+
+class ListeningStarted(Base, frozen=True, tag="listening_started"):
+    """The microphone was opened, at the start, after a mute or after trouble."""
+
+    device: str
+    """As the system names it."""
+    sample_rate: int
+    """The device's own, in samples per second."""
+
+
+class ListeningStopped(Base, frozen=True, tag="listening_stopped"):
+    """The microphone was closed: nothing is heard until ``ListeningStarted``."""
+
+    reason: Literal["muted", "lost", "stopped", "finished"]
+    """``lost``: the device is in trouble, see ``AudioTroubled``; ``finished``: the end of a file."""
+
+
+class AudioTroubled(Base, frozen=True, tag="audio_troubled"):
+    """Something is wrong with an audio device; the loop tries again by itself."""
+
+    trouble: Literal["gone", "stalled", "silent", "overflow", "echo"]
+    """``silent``: exact zeros, which on macOS means that the permission is missing."""
+    message: str
+    hint: str = ""
+
+
+class VoiceStateChanged(Base, frozen=True, tag="voice_state_changed"):
+    """What the listening loop does now."""
+
+    state: VoiceState
+    clock: float = 0.0
+    """Seconds of audio since the loop began."""
+
+
+class WakeWordHeard(Base, frozen=True, tag="wake_word_heard"):
+    """A wake word was heard; or nearly, when ``accepted`` is false, and then nothing follows."""
+
+    name: str
+    score: float
+    accepted: bool
+    clock: float
+
+
+class SpeechStarted(Base, frozen=True, tag="speech_started"):
+    """Somebody began to speak to the assistant."""
+
+    clock: float
+
+
+class SpeechEnded(Base, frozen=True, tag="speech_ended"):
+    """The words are over; the answer begins."""
+
+    clock: float
+    """When it was decided."""
+    waited: float
+    """Seconds from the last speech to the decision."""
+    reason: Literal["silence", "complete", "intent", "limit", "released"]
+    """``complete``: the turn model says so; ``intent``: the words are a whole command; ``released``: push to talk."""
+
+
+class SpeechDropped(Base, frozen=True, tag="speech_dropped"):
+    """What was heard is no turn: nobody spoke, no words in it, or an "uh-huh"."""
+
+    clock: float
+    reason: Literal["nobody", "no_words", "backchannel", "not_woken"]
+    text: str = ""
+
+
+class SpeechPlayed(Base, frozen=True, tag="speech_played"):
+    """So much of the answer has really been played by now."""
+
+    text: str
+    """The words so far, from the beginning of the answer."""
+    clock: float
+
+
+class SpeechPaused(Base, frozen=True, tag="speech_paused"):
+    """The answer stopped because somebody speaks over it; it is resumed or cut off."""
+
+    clock: float
+
+
+class SpeechResumed(Base, frozen=True, tag="speech_resumed"):
+    """It was nothing: the answer goes on at the word at which it stopped."""
+
+    clock: float
+
+
+class EchoMeasured(Base, frozen=True, tag="echo_measured"):
+    """How well the assistant's own sound is kept out of the microphone."""
+
+    attenuation_db: float
+    duplex: Literal["full", "half"]
+    """``half``: it is not good enough, so nothing is heard while the assistant speaks."""
+
+
+class RingingStarted(Base, frozen=True, tag="ringing_started"):
+    """A timer or an alarm rings."""
+
+    name: str
+    clock: float = 0.0
+
+
+class RingingStopped(Base, frozen=True, tag="ringing_stopped"):
+    """It rings no more."""
+
+    name: str
+    reason: Literal["stopped", "limit"]
+    clock: float = 0.0
 
 
 class ToolCallStarted(Base, frozen=True, tag="tool_call_started"):
@@ -258,6 +371,20 @@ Event = (
     | ReasoningDelta
     | ToolCallStarted
     | ToolCallFinished
+    | ListeningStarted
+    | ListeningStopped
+    | AudioTroubled
+    | VoiceStateChanged
+    | WakeWordHeard
+    | SpeechStarted
+    | SpeechEnded
+    | SpeechDropped
+    | SpeechPlayed
+    | SpeechPaused
+    | SpeechResumed
+    | EchoMeasured
+    | RingingStarted
+    | RingingStopped
     | SpeechSynthesized
     | TurnFinished
     | TimerSet

@@ -8,6 +8,7 @@ cheap: they return objects that the host then runs. A hook that raises isolates 
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -94,21 +95,39 @@ class ResourceProbe(Protocol):
         """Readings now, units in the names (``gpu_percent``, ``ane_watts``); what is unknown is left out."""
 
 
-class WakeWord(Protocol):
-    """A detector of one wake phrase; runs in the daemon's audio thread."""
+class WakeWord(ABC):
+    """A detector of one wake phrase; runs in the daemon's audio thread, frame by frame."""
 
     name: str
+    """How the configuration chooses it, for example ``hey_jarvis``."""
+    phrase: str
+    """What is said, for example ``hey jarvis``."""
     frame_samples: int
-    """Samples that ``score`` wants, 16 kHz mono."""
+    """Samples that ``score`` takes at a time, 16 kHz mono."""
+    threshold: float = 0.5
+    """The score that counts when the configuration names none."""
+    costly: bool = False
+    """It takes more than a hundredth of a core, so it runs only while somebody speaks."""
 
+    def available(self) -> str:
+        """Why it cannot run on this machine, as one sentence naming the remedy; empty if it can."""
+        return ""
+
+    @abstractmethod
     def load(self) -> None:
         """Get ready."""
 
+    @abstractmethod
     def score(self, frame: bytes) -> float:
-        """Probability, 0 to 1, that the phrase ends in this frame."""
+        """Probability, 0 to 1, that the phrase ends in this frame of ``frame_samples`` 16-bit samples."""
 
+    @abstractmethod
     def reset(self) -> None:
         """Forget the past audio."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back."""
 
 
 @dataclass(frozen=True)
