@@ -15,7 +15,7 @@ from .engines import STT_SAMPLE_RATE
 from .errors import AudioError, PromptError
 from .hookspecs import Session
 from .store import STORE, Store
-from .turn import Parts, Turn, TurnRunner
+from .turn import Parts, Turn, TurnRunner, Voice
 from .wire import Listen, Say, SessionInfo
 
 MAX_PROMPT_BYTES = 1 << 20
@@ -28,7 +28,7 @@ MAX_UTTERANCE_BYTES = 10 * 60 * STT_SAMPLE_RATE * 2
 class LiveTurn:
     """A turn that is running."""
 
-    turn_id: str
+    turn: Turn
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
 
@@ -91,6 +91,30 @@ class Sessions:
             PromptError: the prompt is empty or larger than 1 MiB.
             SessionNotFound: no conversation has that id.
         """
+        session, _ = await self._say(command, "api" if command.channel == "api" else "text", None)
+        return session
+
+    async def answer(self, command: Say, voice: Voice) -> LiveTurn:
+        """Start a turn that was spoken here and is answered through ``voice``; see ``say``."""
+        _, live = await self._say(command, "voice", voice)
+        return live
+
+    async def newest(self, channel: str) -> SessionInfo | None:
+        """The conversation of a channel that new words continue; None if they begin another."""
+        since = time.time() - self._parts.settings.sessions.resume_minutes * 60
+        return await self._parts.db.call(STORE, Store.latest_session, channel, since)
+
+    def is_live(self, session_id: str) -> bool:
+        """Whether a turn of that conversation is running."""
+        return session_id in self._live
+
+    async def _say(self, command: Say, source: events.TurnSource, voice: Voice | None) -> tuple[SessionInfo, LiveTurn]:
+        """Start a turn whose words are known.
+
+        Raises:
+            PromptError: the prompt is empty or larger than 1 MiB.
+            SessionNotFound: no conversation has that id.
+        """
         text = command.text.strip()
         if not text:
             raise PromptError("the prompt is empty", hint='ask something: assistant ask "What time is it?"')
@@ -98,10 +122,8 @@ class Sessions:
             raise PromptError(
                 f"the prompt has {size:,} bytes; at most {MAX_PROMPT_BYTES:,} are taken", hint="send a part of it"
             )
-        source: events.TurnSource = "api" if command.channel == "api" else "text"
-        turn = Turn(command.turn_id, Session("", command.channel), source, text=text)
-        session, _ = await self._begin(command, turn)
-        return session
+        turn = Turn(command.turn_id, Session("", command.channel), source, text=text, voice=voice)
+        return await self._begin(command, turn)
 
     async def listen(self, command: Listen) -> Utterance:
         """Start a spoken turn, whose audio is then fed to the utterance.
@@ -122,7 +144,7 @@ class Sessions:
     async def cancel(self, session_id: str, turn_id: str = "") -> bool:
         """Cancel the live turn and wait for its end; False if there is none, or another than ``turn_id``."""
         live = self._live.get(session_id)
-        if live is None or (turn_id and live.turn_id != turn_id):
+        if live is None or (turn_id and live.turn.id != turn_id):
             return False
         live.scope.cancel()
         await live.done.wait()
@@ -136,13 +158,13 @@ class Sessions:
     async def _begin(self, command: Say | Listen, turn: Turn) -> tuple[SessionInfo, LiveTurn]:
         """Find the conversation and start the turn in it; two commands that name none never get the same one."""
         async with nullcontext() if command.session_id else self._finding:
-            session = await self._session(command)
+            session = await self._session(command, turn.source == "voice")
             turn.session = Session(session.id, command.channel)
             turn.speak, turn.model, turn.adapter = command.speak, command.model, command.adapter
-            turn.schema, turn.tools = command.schema, command.tools
+            turn.schema, turn.tools, turn.persona = command.schema, command.tools, command.persona
             return session, await self._start(turn)
 
-    async def _session(self, command: Say | Listen) -> SessionInfo:
+    async def _session(self, command: Say | Listen, spoken: bool) -> SessionInfo:
         """The conversation that is meant: the one named, the newest of the channel, or a new one.
 
         A command that names none does not interrupt an answer, unless it is spoken: then it is meant to.
@@ -151,9 +173,8 @@ class Sessions:
         if command.session_id:
             return await db.call(STORE, Store.session, command.session_id)
         if not command.new:
-            since = time.time() - self._parts.settings.sessions.resume_minutes * 60
-            recent = await db.call(STORE, Store.latest_session, command.channel, since)
-            if recent is not None and (recent.id not in self._live or isinstance(command, Listen)):
+            recent = await self.newest(command.channel)
+            if recent is not None and (recent.id not in self._live or spoken):
                 return recent
         return await db.call(STORE, Store.create_session, command.channel, "")
 
@@ -161,7 +182,7 @@ class Sessions:
         session_id = turn.session.id
         while session_id in self._live:
             await self.cancel(session_id)
-        live = self._live[session_id] = LiveTurn(turn.id)
+        live = self._live[session_id] = LiveTurn(turn)
         try:
             await self._parts.db.call(STORE, Store.begin_turn, session_id, turn.id, turn.source)
         except BaseException:

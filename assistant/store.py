@@ -263,8 +263,11 @@ class Store:
             query = f"{_MESSAGE} ORDER BY messages.id DESC LIMIT ?"
             return _stored(db, db.execute(query, (session_id, _bounded(limit))).fetchall()[::-1])
 
-    def window(self, session_id: str, limit: int) -> list[StoredMessage]:
+    def window(self, session_id: str, limit: int, expecting: bool = False) -> list[StoredMessage]:
         """The newest message and at most ``limit`` before it, oldest first; see ``messages``.
+
+        Args:
+            expecting: the newest message is not stored yet; only those before it are given.
 
         The oldest one stays the same while the conversation grows, until half of them make room at once: what a model
         has read of the beginning stays true for many turns.
@@ -272,10 +275,12 @@ class Store:
         Raises:
             SessionNotFound: none, or more than one, has that id.
         """
-        earlier = max(0, self.session(session_id).messages - 1)
+        stored = self.session(session_id).messages
+        earlier = stored if expecting else max(0, stored - 1)
         block = max(1, (limit + 1) // 2)
         left_out = max(0, -(-(earlier - limit) // block) * block)
-        return self.recent(session_id, earlier + 1 - left_out)
+        wanted = earlier - left_out + (not expecting)
+        return self.recent(session_id, wanted) if wanted else []
 
     def search(self, query: str, limit: int) -> list[SearchHit]:
         """Messages that hold all the words of ``query``, or words beginning with them; the best match first.

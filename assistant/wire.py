@@ -54,6 +54,8 @@ class Say(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="say"
     """Answer with this LoRA adapter instead of the configured one, for this turn."""
     tools: bool | None = None
     """Whether tools and the fast path may be used; None: unless there is a schema."""
+    persona: str = ""
+    """What the model is told in place of the system prompt, for this turn."""
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="listen"):
@@ -68,6 +70,7 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="l
     schema: dict[str, Any] | None = None
     adapter: str = ""
     tools: bool | None = None
+    persona: str = ""
 
 
 class EndAudio(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="end_audio"):

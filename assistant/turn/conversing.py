@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from anyio import to_thread
-
 from assistant import events
-from assistant.engines import ChatRequest, Delta, LanguageModel, Message, ToolCall, ToolSchema
+from assistant.engines import ChatRequest, Delta, LanguageModel, Message, ToolCall
 from assistant.errors import ContextOverflow, EngineFailed
-from assistant.finetune import resolve_adapter
-from assistant.lanes import Priority
-from assistant.store import STORE, Store
 
+from .asking import Asking
 from .prompting import SEPARATOR, History, reply
 
 if TYPE_CHECKING:
@@ -58,9 +55,8 @@ class Conversing:
         self._tools = tools
         self._publish = publish
         self._say = say
-        self._offered = self._offers()
-        self._adapter = ""
-        self._holds = turn.schema is not None and bool(self._offered)
+        self._asking = Asking(parts, turn)
+        self._holds = turn.schema is not None and bool(self._asking.offered)
         """Text may turn out to come before a tool call, and is no JSON then."""
 
     async def run(self) -> None:
@@ -72,53 +68,26 @@ class Conversing:
             EngineFailed: what came is not the JSON that was asked for, or the model never answers.
         """
         async with self._parts.pool.using("llm", model=self._turn.model) as ready:
-            self._adapter = await to_thread.run_sync(self._adapter_folder, ready)
+            await self._asking.prepare(ready)
             await self._converse(ready)
 
     async def _converse(self, ready: Ready) -> None:
         parts = self._parts
-        system = Message(role="system", content=self._system())
-        history = await self._history()
+        history = await self._asking.history()
         replies: list[Message] = []
         for number in itertools.count():
             last = number >= parts.settings.tools.max_rounds
-            got = await self._generate(ready, system, history, replies, "none" if last else "auto")
+            got = await self._generate(ready, history, replies, last)
             if last or not got.calls:
                 await self._end(got, ready)
                 return
             told = "" if self._holds else got.text
             replies += reply(told, await self._tools.run_all(got.calls, number))
 
-    def _adapter_folder(self, ready: Ready) -> str:
-        """Where the adapter is; the configured one goes with the configured model only."""
-        parts, turn = self._parts, self._turn
-        own = parts.settings.llm.model or ready.engine.default_model or ready.engine.name
-        model = turn.model or own
-        name = turn.adapter or (parts.settings.llm.adapter if model == own else "")
-        return str(resolve_adapter(parts.paths, name, model)) if name else ""
-
-    def _offers(self) -> tuple[ToolSchema, ...]:
-        turn, parts = self._turn, self._parts
-        wanted = turn.tools if turn.tools is not None else turn.schema is None
-        if not wanted or not parts.settings.tools.max_rounds:
-            return ()
-        return tuple(tool.schema() for _, tool in sorted(parts.plugins.tools.items()))
-
-    def _system(self) -> str:
-        parts = [self._parts.settings.assistant.system_prompt, *self._parts.plugins.prompt_parts(self._turn.session)]
-        return "\n".join(part for part in parts if part)
-
-    async def _history(self) -> History:
-        turn, parts = self._turn, self._parts
-        rows = await parts.db.call(STORE, Store.window, turn.session.id, parts.settings.llm.history_messages)
-        return History(rows, parts.windows.get((turn.session.id, turn.model), 0))
-
-    async def _generate(
-        self, ready: Ready, system: Message, history: History, replies: list[Message], tool_choice: str
-    ) -> Reply:
+    async def _generate(self, ready: Ready, history: History, replies: list[Message], last: bool) -> Reply:
         """One reply of the model; the oldest messages are left out until the prompt fits its context."""
         while True:
-            request = self._request((system, *history.messages(), *replies), tool_choice)
+            request = self._asking.request([*history.messages(), *replies], "none" if last else "auto")
             try:
                 got = await self._stream(ready, request)
             except ContextOverflow:
@@ -136,29 +105,15 @@ class Conversing:
         if len(windows) > MAX_WINDOWS:
             del windows[next(iter(windows))]
 
-    def _request(self, messages: tuple[Message, ...], tool_choice: str) -> ChatRequest:
-        settings, turn = self._parts.settings.llm, self._turn
-        budget = None if settings.reasoning_budget < 0 else settings.reasoning_budget
-        return ChatRequest(
-            messages=messages,
-            tools=self._offered,
-            tool_choice=tool_choice,
-            max_tokens=settings.max_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            top_k=settings.top_k,
-            min_p=settings.min_p,
-            repetition_penalty=settings.repetition_penalty,
-            schema=turn.schema,
-            adapter=self._adapter,
-            reasoning_budget=0 if turn.spoken else budget,
-            urgent=turn.source == "voice",
-        )
-
     async def _stream(self, ready: Ready, request: ChatRequest) -> Reply:
         turn, got = self._turn, Reply()
-        priority = Priority.SPEECH if turn.source == "voice" else Priority.CONVERSATION
-        async with ready.lane.stream(ready.key, LanguageModel.generate, request, priority=priority) as deltas:
+        ahead = turn.voice.ahead if turn.voice is not None else None
+        stream: AbstractAsyncContextManager[AsyncIterator[Delta]]
+        if ahead is not None and await ahead.began_with(request):
+            stream = ahead.adopted()
+        else:
+            stream = ready.lane.stream(ready.key, LanguageModel.generate, request, priority=turn.priority)
+        async with stream as deltas:
             async for delta in deltas:
                 await self._on_delta(delta, got)
         turn.mark("model")

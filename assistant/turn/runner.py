@@ -68,7 +68,7 @@ class TurnRunner:
         turn, pool = self._turn, self._parts.pool
         async with (
             pool.speech() if turn.source == "voice" else nullcontext(),
-            pool.using("tts") if turn.speak else nullcontext() as voice,
+            pool.using("tts") if turn.aloud else nullcontext() as voice,
         ):
             if turn.audio is not None:
                 async with pool.using("stt") as ear:
@@ -136,16 +136,30 @@ class TurnRunner:
                 await self._sentences.send(sentence)
 
     async def _speak(self, voice: Ready, sentences: MemoryObjectReceiveStream[str]) -> None:
+        output = self._turn.voice.output if self._turn.voice is not None else None
+        if output is not None:
+            output.begin()
         async with sentences:
             async for sentence in sentences:
+                if output is not None:
+                    await output.room()
                 async with aclosing(speak_sentence(voice, sentence, self._parts.settings.tts.voice)) as chunks:
                     async for chunk in chunks:
                         self._turn.mark("first_audio")
-                        self._publish(events.SpeechSynthesized(pcm=chunk.pcm, sample_rate=chunk.sample_rate))
+                        if output is not None:
+                            output.add(sentence, chunk)
+                        else:
+                            self._publish(events.SpeechSynthesized(pcm=chunk.pcm, sample_rate=chunk.sample_rate))
+                if output is not None:
+                    output.end_sentence()
+        if output is not None:
+            await output.finish()
 
     async def _finish(self, reason: events.TurnReason, error: events.ErrorInfo | None) -> None:
         turn, db = self._turn, self._parts.db
         turn.mark("total")
+        if turn.voice is not None and reason != "complete":
+            turn.answer = turn.voice.output.stop()
         try:
             await db.call(
                 STORE,
