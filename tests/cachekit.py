@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from assistant_mlx import loading
-from assistant_mlx.cache_disk import CacheDisk
-from assistant_mlx.prefix_cache import Found, PrefixCache
+from assistant_mlx.cache.disk import CacheDisk
+from assistant_mlx.cache.prefix import Found, PrefixCache
 from model_fixtures import scripted_model
 
 PLENTY = 1 << 30

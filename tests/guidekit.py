@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 from assistant_mlx import loading
-from assistant_mlx.answer import Answer
-from assistant_mlx.grammar import Grammars
-from assistant_mlx.guide import Guide
-from assistant_mlx.prompt import render
-from assistant_mlx.toolcalls import Dialect, dialect
+from assistant_mlx.chat.answer import Answer
+from assistant_mlx.chat.prompt import render
+from assistant_mlx.chat.toolcalls import Dialect, dialect
+from assistant_mlx.grammar.grammars import Grammars
+from assistant_mlx.grammar.guide import Guide
 from families import random_model
 
 from assistant import ChatRequest, Delta, Message, ToolCall, ToolSchema

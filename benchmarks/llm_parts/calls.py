@@ -227,8 +227,8 @@ def _steps(engine: LanguageModel, request: ChatRequest) -> float:
 def _alone(model: Path, text: str) -> float:
     """Median seconds that the logits processor adds to computed logits, over the tokens of ``text``."""
     import mlx.core as mx
-    from assistant_mlx.grammar import Grammars
-    from assistant_mlx.toolcalls import dialect
+    from assistant_mlx.chat.toolcalls import dialect
+    from assistant_mlx.grammar.grammars import Grammars
     from mlx_lm.utils import load_tokenizer
 
     tokenizer: Any = load_tokenizer(model)

@@ -21,18 +21,18 @@ from assistant import (
     ModelError,
 )
 
-from .answer import Answer
-from .grammar import Grammars
-from .prompt import render
-from .sampling import penalties, sampler
-from .sequence import Sequence, Token
-from .toolcalls import dialect
+from .chat.answer import Answer
+from .chat.prompt import render
+from .chat.toolcalls import dialect
+from .decoding.sampling import penalties, sampler
+from .decoding.sequence import Sequence, Token
+from .grammar.grammars import Grammars
 
 if TYPE_CHECKING:
     from . import Settings
-    from .decoding import Decoder
+    from .cache.prefix import PrefixCache
+    from .decoding.decoder import Decoder
     from .loading import Loaded
-    from .prefix_cache import PrefixCache
 
 GPU_PREFILL_STEPS = (512, 128)
 """Tokens; a step of about 2 s for an 8B model on a base M4 (225 tokens/s, llama.cpp), less on anything larger; while
@@ -82,8 +82,8 @@ class MlxLanguageModel(LanguageModel):
 
     def adopt(self, loaded: Loaded, folder: Path, draft: Any = None) -> None:
         """Answer with a model that is already loaded, on the calling thread."""
-        from .decoding import Decoder
-        from .speculative import Draft
+        from .decoding.decoder import Decoder
+        from .decoding.speculative import Draft
 
         settings = self._settings
         whole, short = (GPU_PREFILL_STEPS if loaded.on_gpu else CPU_PREFILL_STEPS)
@@ -142,8 +142,8 @@ class MlxLanguageModel(LanguageModel):
         return min(own, self._settings.context or own)
 
     def finetune(self, job: FinetuneJob) -> Iterator[FinetuneStep]:
-        """Train a LoRA adapter; see ``finetuning.py``."""
-        from .finetuning import finetune
+        """Train a LoRA adapter; see ``training``."""
+        from .training.finetuning import finetune
 
         return finetune(job, self._settings)
 
@@ -184,8 +184,8 @@ class MlxLanguageModel(LanguageModel):
             decoder.remove(sequence)
 
     def _prefix_cache(self, folder: Path, loaded: Loaded) -> PrefixCache:
-        from .cache_disk import CacheDisk, fingerprint
-        from .prefix_cache import PrefixCache
+        from .cache.disk import CacheDisk, fingerprint
+        from .cache.prefix import PrefixCache
 
         settings, disk = self._settings, None
         if self._data_dir is not None and settings.prompt_cache_disk_mb:

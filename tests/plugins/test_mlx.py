@@ -16,9 +16,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from assistant_mlx import Settings
+from assistant_mlx.chat.prompt import alternating, plain
+from assistant_mlx.chat.reader import Markers, Piece, Reader
 from assistant_mlx.engine import MlxLanguageModel
-from assistant_mlx.prompt import alternating, plain
-from assistant_mlx.reader import Markers, Piece, Reader
 from model_fixtures import TOOL_TEMPLATE, scripted_model
 
 from assistant import (

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from assistant_mlx import loading
-from assistant_mlx.kv_state import lean, settle, size, trimmable
-from assistant_mlx.prefix_cache import Found, PrefixCache
+from assistant_mlx.cache.prefix import Found, PrefixCache
+from assistant_mlx.cache.state import lean, settle, size, trimmable
 from cachekit import (
     FIRST,
     KINDS,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from assistant_mlx.cache_disk import ABANDONED, fingerprint
-from assistant_mlx.prefix_cache import DISK_GAIN, PrefixCache
+from assistant_mlx.cache.disk import ABANDONED, fingerprint
+from assistant_mlx.cache.prefix import DISK_GAIN, PrefixCache
 from cachekit import (
     FIRST,
     KINDS,

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from assistant_mlx import Settings
-from assistant_mlx.decoding import MAX_LIVE, Decoder
+from assistant_mlx.cache.prefix import PrefixCache
+from assistant_mlx.decoding.decoder import MAX_LIVE, Decoder
+from assistant_mlx.decoding.sampling import penalties
+from assistant_mlx.decoding.sequence import Prefilled, Sequence, Token
 from assistant_mlx.engine import MlxLanguageModel
-from assistant_mlx.prefix_cache import PrefixCache
-from assistant_mlx.sampling import penalties
-from assistant_mlx.sequence import Prefilled, Sequence, Token
 from model_fixtures import scripted_model
 
 from assistant import ChatRequest, Delta, EngineFailed, Message, ModelError

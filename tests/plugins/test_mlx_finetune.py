@@ -16,9 +16,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from assistant_mlx import Settings, finetuning, loading
+from assistant_mlx import Settings, loading
 from assistant_mlx.engine import MlxLanguageModel
-from assistant_mlx.examples import Example, encode, read
+from assistant_mlx.training import finetuning
+from assistant_mlx.training.examples import Example, encode, read
 from tiny_models import persona, tiny_model, write_lines
 
 from assistant import ChatRequest, EngineFailed, FinetuneJob, FinetuneStep, Message, ModelError, ModelTooLarge
@@ -27,7 +28,7 @@ CHILD = """
 import sys, msgspec
 from assistant import FinetuneJob
 from assistant_mlx import Settings
-from assistant_mlx.finetuning import finetune
+from assistant_mlx.training.finetuning import finetune
 for step in finetune(msgspec.json.decode(sys.stdin.read(), type=FinetuneJob), Settings()):
     print(step.iteration, int(step.saved), flush=True)
 """
@@ -176,7 +177,7 @@ before = resource.getrlimit(resource.RLIMIT_NOFILE)
 import importlib, msgspec
 from assistant import FinetuneJob
 from assistant_mlx import Settings
-from assistant_mlx.finetuning import finetune
+from assistant_mlx.training.finetuning import finetune
 list(finetune(msgspec.json.decode({msgspec.json.encode(job)!r}, type=FinetuneJob), Settings()))
 trainer = importlib.import_module("mlx_lm.tuner.trainer")
 assert resource.getrlimit(resource.RLIMIT_NOFILE) == before

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from assistant_mlx import Settings
+from assistant_mlx.chat.prompt import render
+from assistant_mlx.chat.toolcalls import Dialect
 from assistant_mlx.engine import MlxLanguageModel
-from assistant_mlx.grammar import KEPT
-from assistant_mlx.guide import Ban, Guide
-from assistant_mlx.masks import Masks
-from assistant_mlx.prompt import render
-from assistant_mlx.toolcalls import Dialect
+from assistant_mlx.grammar.grammars import KEPT
+from assistant_mlx.grammar.guide import Ban, Guide
+from assistant_mlx.grammar.masks import Masks
 from families import random_model
 from guidekit import Small, Told, accepts, ask, best, generated, puppet, sampler, script, small, told
 

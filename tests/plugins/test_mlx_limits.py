@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from assistant_mlx.limits import Limits
+from assistant_mlx.grammar.limits import Limits
 
 
 class Bytes:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assistant_mlx.jsontypes import types_of
-from assistant_mlx.reader import Markers, Piece, Reader
-from assistant_mlx.toolcalls import Dialect, dialect
+from assistant_mlx.chat.jsontypes import types_of
+from assistant_mlx.chat.reader import Markers, Piece, Reader
+from assistant_mlx.chat.toolcalls import Dialect, dialect
 from families import FAMILIES
 from guidekit import CLOCK, TIMER, TOOLS, Small, ask, check, small, told
 from hypothesis import given
@@ -38,7 +38,7 @@ def mind_of(folder: Path, family: str) -> Small:
 
 def llama(body: str, **options: Any) -> list[ToolCall]:
     """What a Llama's call is read as."""
-    from assistant_mlx.toolcalls import _llama3_calls, tool_specs
+    from assistant_mlx.chat.toolcalls import _llama3_calls, tool_specs
 
     way = Dialect("llama3", True, "<|python_tag|>", parser=_llama3_calls, tools=(CLOCK, TIMER), choice="auto",
                   specs=tool_specs(TOOLS))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assistant_mlx.guide import Guide
-from assistant_mlx.prompt import render, tagged
-from assistant_mlx.toolcalls import GUIDED, Dialect, dialect
+from assistant_mlx.chat.prompt import render, tagged
+from assistant_mlx.chat.toolcalls import GUIDED, Dialect, dialect
+from assistant_mlx.grammar.guide import Guide
 from families import FAMILIES
 from guidekit import CLOCK, TIMER, TOOLS, Small, accepts, ask, check, generated, puppet, sampler, script, small, told
 

@@ -112,7 +112,7 @@ class ClusterLanguageModel(LanguageModel):
 
     def finetune(self, job: FinetuneJob) -> Iterator[FinetuneStep]:
         """Train a LoRA adapter on this machine alone, as the engine ``mlx`` does, which can then answer with it."""
-        from assistant_mlx.finetuning import finetune
+        from assistant_mlx.training.finetuning import finetune
 
         return finetune(job, self._settings)
 

@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .cache_file import BROKEN, WRITING, Note, decoded, encoded, expected_size, loaded, read_note, written
-from .kv_state import trimmable
+from .file import BROKEN, WRITING, Note, decoded, encoded, expected_size, loaded, read_note, written
+from .state import trimmable
 
 log = logging.getLogger(__name__)
 

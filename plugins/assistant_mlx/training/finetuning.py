@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from assistant import EngineFailed, FinetuneJob, FinetuneStep
+from assistant_mlx import fit, loading
 
-from . import examples, fit, loading
+from . import examples
 from .checkpoint import Checkpoint, read, write, write_config
 
 if TYPE_CHECKING:
-    from . import Settings
+    from assistant_mlx import Settings
 
 PIECE_SECONDS = 2.0
 """A ``next()`` trains for about so long, and a cancel waits for as much; one iteration at least."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from assistant import EngineFailed
+from assistant_mlx.cache.prefix import PrefixCache
 
 from .adapters import Adapters
 from .batch import Batch
-from .prefix_cache import PrefixCache
 from .sequence import Prefilled, Sequence, Token
 from .solo import Solo
 from .speculative import Draft, Speculative

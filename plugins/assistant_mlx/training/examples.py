@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 
 from assistant import Message, ModelError
-
-from .prompt import alternating, plain
+from assistant_mlx.chat.prompt import alternating, plain
 
 
 @dataclass(frozen=True)

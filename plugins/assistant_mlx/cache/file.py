@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from .kv_state import settle, size
+from .state import settle, size
 
 WRITING = ".writing.safetensors"
 """How the name of a file ends that is not complete."""

@@ -18,7 +18,7 @@ GUIDED = frozenset({
     "own", "json_tools", "llama3", "mistral", "mistral_header", "qwen3_coder", "glm47", "minimax_m2", "function_gemma",
     "gemma4", "pythonic",
 })
-"""The styles that ``callgrammar`` can enforce."""
+"""The styles that a grammar can enforce (``grammar.calls``)."""
 
 JSON_STYLES = frozenset({"own", "json_tools", "llama3", "mistral", "mistral_header", "pythonic"})
 """Those whose arguments are JSON."""

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from assistant import ToolSchema
-
-from .jsontypes import types_of
-from .toolcalls import Dialect
+from assistant_mlx.chat.jsontypes import types_of
+from assistant_mlx.chat.toolcalls import Dialect
 
 MAX_CALLS = 8
 """Calls in one reply that must be one; a weak model would go on and on."""

@@ -17,6 +17,9 @@ PERIOD = 16
 COUNTED = 16
 """Numbers in a row with one and the same step between them (and not none) are a model that counts and finds no end."""
 
+ROOM = REPEATED + 2 * LANDING
+"""Tokens that another call must have: enough for one that is caught repeating itself."""
+
 _LIST = re.compile(rb"(?:-?\d+,\s*){%d,}-?\d*\Z" % COUNTED)
 
 
@@ -26,7 +29,7 @@ class Limits:
     A model that repeats itself or counts on and on within JSON has its strings and brackets closed. An answer that must
     be JSON is closed when the tokens run out, too, since a piece of it would be worth nothing; a call is not, since it
     would be run. No call follows one that was the same as an earlier one, or where another that is twice as long might
-    be cut off.
+    be cut off, or one that must be caught first.
 
     Args:
         tokenizer: llguidance's.
@@ -71,7 +74,7 @@ class Limits:
             again = span in self._earlier
             self._earlier.add(span)
             self._longest = max(self._longest, len(span))
-            return again or self._tokens - count < 2 * self._longest
+            return again or self._tokens - count < max(2 * self._longest, ROOM)
         reserve = max(self._tokens // 8, min(LANDING, self._tokens // 2))
         if self._whole and self._tokens - count <= reserve and not self.landing:
             self.landing = self.shortened = True

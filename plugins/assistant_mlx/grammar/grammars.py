@@ -8,16 +8,16 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from assistant import ChatRequest, ModelError
+from assistant_mlx.chat.answer import opened
+from assistant_mlx.chat.toolcalls import GUIDED, JSON_STYLES, Dialect
 
-from .answer import opened
-from .callgrammar import CallGrammar, Unenforceable, json_only, without
+from .calls import CallGrammar, Unenforceable, json_only, without
 from .guide import Ban, Guide, Thinking
 from .limits import Limits
 from .masks import Masks
-from .toolcalls import GUIDED, JSON_STYLES, Dialect
 
 if TYPE_CHECKING:
-    from .sequence import Processor
+    from assistant_mlx.decoding.sequence import Processor
 
 log = logging.getLogger(__name__)
 

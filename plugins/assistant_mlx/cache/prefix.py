@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .kv_state import lean, length, settle, size, trimmable
+from .state import lean, length, settle, size, trimmable
 
 if TYPE_CHECKING:
-    from .cache_disk import CacheDisk, Stored
+    from .disk import CacheDisk, Stored
 
 log = logging.getLogger(__name__)
 

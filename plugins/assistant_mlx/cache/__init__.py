@@ -1,0 +1,1 @@
+"""Prompts that were read, kept in memory and on the disk, so that no turn reads them again."""

@@ -1,0 +1,1 @@
+"""Computing the answers: reading prompts piece by piece, choosing token after token, alone or side by side."""
