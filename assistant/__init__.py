@@ -51,8 +51,9 @@ if TYPE_CHECKING:
         hookimpl,
     )
     from .intents import Intent, Range, Wildcard, Words
-    from .models.fit import Fit, MemoryNeed, Room, best_fit, fit_models, reserve_for
+    from .models.fit import Fit, MemoryNeed, Room, best_fit, reserve_for
     from .models.machine import MachineMemory, machine_memory
+    from .models.refusal import fit_models
     from .models.shape import ModelShape, model_shape
     from .tools import Tool
 
@@ -69,7 +70,8 @@ __all__ = [
 ]
 
 _HOMES = (
-    "blas", "engines", "errors", "hookspecs", "intents", "tools", "models.fit", "models.machine", "models.shape",
+    "blas", "engines", "errors", "hookspecs", "intents", "tools", "models.fit", "models.machine", "models.refusal",
+    "models.shape",
 )
 """Modules that define what is named above."""
 

@@ -92,6 +92,11 @@ class Bus:
         """
         self._observers.append(observer)
 
+    def remove_observer(self, observer: Callable[[Event], None]) -> None:
+        """Call it no more; one that was removed already is fine."""
+        if observer in self._observers:
+            self._observers.remove(observer)
+
     def _adopt(self, here: asyncio.AbstractEventLoop | None) -> asyncio.AbstractEventLoop | None:
         if here is not None and (self._loop is None or not self._loop.is_running()):
             self._loop = here

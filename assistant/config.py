@@ -142,8 +142,9 @@ class VoiceSettings(Section, frozen=True):
     """The phrases that wake it, as `assistant wake list` names them; with none it answers everything it hears."""
     wake: dict[str, WakeSettings] = {}
     """A table [voice.wake.NAME] of its own for each wake word that leads somewhere else."""
-    second_look: bool = False
-    """Let speech-to-text confirm a wake word before it counts: fewer false ones, and some hundred milliseconds."""
+    second_look: str = ""
+    """Who must agree before a wake word counts: "stt" (speech-to-text looks for the words), or another detector, such
+    as "open_hey_jarvis"; empty: nobody. Fewer false ones, and some hundred milliseconds."""
     patience: Literal["aggressive", "balanced", "relaxed"] = "balanced"
     """How long a pause must be before the words count as over."""
     barge_in: bool = True

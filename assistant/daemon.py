@@ -10,10 +10,11 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import anyio
 from anyio.abc import TaskGroup
@@ -36,6 +37,7 @@ from .services import Services
 from .sessions import Sessions
 from .store import STORE, Store
 from .turn import Parts
+from .voice.service import VoiceService
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +107,19 @@ async def _served(services: Services, sock: socket.socket, tcp: socket.socket | 
 
 
 @asynccontextmanager
-async def running(settings: config.Settings, paths: Paths, stop: Callable[[], None]) -> AsyncIterator[Services]:
-    """Everything but the server, started; and stopped in the opposite order."""
+async def running(
+    settings: config.Settings,
+    paths: Paths,
+    stop: Callable[[], None],
+    given: Mapping[str, object] = MappingProxyType({}),
+) -> AsyncIterator[Services]:
+    """Everything but the server, started; and stopped in the opposite order.
+
+    Args:
+        given: plugins that are not installed, by their names.
+    """
     bus = Bus()
-    plugins = PluginHost(settings, paths, bus.publish)
+    plugins = PluginHost(settings, paths, bus.publish, plugins=given)
     plugins.load()
     for problem in plugins.problems:
         log.warning("%s", problem)
@@ -142,6 +153,9 @@ async def _assemble(
     pool = EnginePool(settings, plugins, lanes, models)
     tasks.start_soon(pool.residency.keep)
     parts = Parts(settings, bus, db, plugins, pool, IntentMatcher(plugins.intents), paths)
+    sessions = Sessions(parts, tasks)
+    voice = VoiceService(parts, sessions, models, tasks)
+    tasks.start_soon(voice.run)
     return Services(
         settings=settings,
         paths=paths,
@@ -151,8 +165,9 @@ async def _assemble(
         db=db,
         models=models,
         pool=pool,
-        sessions=Sessions(parts, tasks),
+        sessions=sessions,
         finetuner=Finetuner(settings, paths, bus.publish, db, lanes, models, pool, tasks),
+        voice=voice,
         started_at=time.time(),
         stop=stop,
     )

@@ -3,6 +3,7 @@
     AssistantError
     ├── ConfigError            a setting is unknown, of the wrong type or out of range
     ├── PluginError            a plugin could not be loaded or broke its contract
+    ├── VoiceError             it cannot listen, or does not
     ├── DaemonError
     │   ├── DaemonUnreachable  nothing answers on the socket
     │   └── DaemonAlreadyRunning
@@ -31,6 +32,7 @@ This module imports nothing of ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 
@@ -82,6 +84,12 @@ class DaemonAlreadyRunning(DaemonError):
     """Another daemon owns this home."""
 
     code = "daemon_already_running"
+
+
+class VoiceError(AssistantError):
+    """The assistant cannot listen, or does not."""
+
+    code = "voice"
 
 
 class LaneError(AssistantError):
@@ -210,3 +218,12 @@ def _tree(root: type[AssistantError]) -> dict[str, type[AssistantError]]:
 def from_code(code: str, message: str, hint: str = "") -> AssistantError:
     """The error that a wire ``code`` stands for; an unknown code gives the root."""
     return _tree(AssistantError).get(code, AssistantError)(message, hint=hint)
+
+
+def leaves(group: BaseExceptionGroup[AssistantError]) -> Iterator[AssistantError]:
+    """The errors of a group and of the groups in it."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error

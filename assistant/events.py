@@ -168,6 +168,12 @@ class SpeechResumed(Base, frozen=True, tag="speech_resumed"):
     clock: float
 
 
+class VoiceFailed(Base, frozen=True, tag="voice_failed"):
+    """What was said could not be understood or answered, before there was a turn that could fail."""
+
+    error: ErrorInfo
+
+
 class EchoMeasured(Base, frozen=True, tag="echo_measured"):
     """How well the assistant's own sound is kept out of the microphone."""
 
@@ -382,6 +388,7 @@ Event = (
     | SpeechPlayed
     | SpeechPaused
     | SpeechResumed
+    | VoiceFailed
     | EchoMeasured
     | RingingStarted
     | RingingStopped

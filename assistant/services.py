@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .plugins import PluginHost
     from .pool import EnginePool
     from .sessions import Sessions
+    from .voice.service import VoiceService
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Services:
     pool: EnginePool
     sessions: Sessions
     finetuner: Finetuner
+    voice: VoiceService
     started_at: float
     """Unix time in seconds."""
     stop: Callable[[], None]

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from .engines import MemoryUse, Transcript
-from .events import ErrorInfo, ToolOrigin, TurnSource
+from .errors import AssistantError
+from .events import ErrorInfo, ToolOrigin, TurnSource, VoiceState
 
 __all__ = [
     "Cancel",
@@ -29,6 +30,8 @@ __all__ = [
     "StoredToolCall",
     "Subscribe",
     "Transcript",
+    "VoiceInfo",
+    "error_info",
 ]
 
 
@@ -243,6 +246,27 @@ class LoadedModel(msgspec.Struct, frozen=True, kw_only=True):
     """As last known."""
 
 
+class VoiceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The listening loop at a glance."""
+
+    state: VoiceState
+    microphone: Literal["open", "muted", "closed", "lost"]
+    device: str
+    """The microphone, as the system names it."""
+    output_device: str
+    """The loudspeaker; empty: there is none."""
+    wake_words: tuple[str, ...]
+    duplex: Literal["full", "half"]
+    """``half``: nothing is heard while the assistant speaks."""
+    attenuation_db: float | None
+    """By how much the assistant's own sound is kept out; None: not measured yet."""
+    recording: bool
+    """What is said to it is kept as files."""
+    overflows: int
+    """How often the machine was too slow to take the sound."""
+    listened_seconds: float
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon at a glance."""
 
@@ -268,7 +292,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The configuration file in use; empty: none, all defaults."""
     models: tuple[LoadedModel, ...] = ()
     """What is loaded, and the memory it holds."""
+    voice: VoiceInfo | None = None
+    """None: it does not listen."""
     api: str = ""
     """The base URL of the OpenAI-compatible API over TCP; empty if there is none."""
 
 
+def error_info(error: AssistantError) -> ErrorInfo:
+    """An error as it travels."""
+    return ErrorInfo(code=error.code, message=error.message, hint=error.hint, permanent=error.permanent)

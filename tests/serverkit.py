@@ -45,6 +45,7 @@ from assistant.sessions import Sessions
 from assistant.store import STORE, Store
 from assistant.tools import Tool
 from assistant.turn import Parts
+from assistant.voice.service import VoiceService
 from assistant.wire import ModelInfo, PluginInfo
 
 LANE = "thread:test"
@@ -230,11 +231,13 @@ async def assembled(home: Path) -> AsyncIterator[World]:
         await db.add(STORE, Store(paths.database), None)
         host = cast(Any, plugins)
         pool = EnginePool(settings, host, lanes, cast(Any, models))
-        sessions = Sessions(Parts(settings, bus, db, host, pool, cast(Any, NoIntents()), paths), tasks)
+        parts = Parts(settings, bus, db, host, pool, cast(Any, NoIntents()), paths)
+        sessions = Sessions(parts, tasks)
         finetuner = Finetuner(settings, paths, bus.publish, db, lanes, cast(Any, models), pool, tasks)
         services = Services(
             settings=settings, paths=paths, bus=bus, plugins=host, lanes=lanes, db=db, models=cast(Any, models),
-            pool=pool, sessions=sessions, finetuner=finetuner, started_at=time.time(), stop=stopped.set,
+            pool=pool, sessions=sessions, finetuner=finetuner,
+            voice=VoiceService(parts, sessions, cast(Any, models), tasks), started_at=time.time(), stop=stopped.set,
         )  # fmt: skip
         yield World(services, Client(paths.socket), bus, plugins, beeper, stopped)
         await sessions.cancel_all()

@@ -15,13 +15,12 @@ from assistant.models.fit import (
     KV_STEP,
     Room,
     best_fit,
-    check_download,
-    fit_models,
     largest_context,
     memory_need,
     reserve_for,
 )
 from assistant.models.machine import MachineMemory
+from assistant.models.refusal import check_download, fit_models
 from assistant.models.shape import ModelShape, model_shape, shape_of
 
 GB = 10**9

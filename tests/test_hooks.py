@@ -100,12 +100,13 @@ def test_hook_register_tts(site: Site) -> None:
 def test_hook_register_wake_words(site: Site) -> None:
     module = site.install("sample", """
     asked = []
-    class Jarvis:
-        name = "hey_jarvis"
-        frame_samples = 1280
+    from assistant import WakeWord
+    class Jarvis(WakeWord):
+        name, phrase, frame_samples = "hey_jarvis", "hey jarvis", 1280
         def load(self): ...
         def score(self, frame): return 0.0
         def reset(self): ...
+        def close(self): ...
     @hookimpl
     def register_wake_words(context):
         asked.append(context.name)

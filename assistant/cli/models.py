@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group("models", cls=NearestGroup, context_settings=SETTINGS)
 def models() -> None:
-    """Models. A NAME is `starter`, `hf:organisation/name` or a folder."""
+    """Models. A NAME is `hf:organisation/name`, a folder, or one that `list` shows, such as `starter`."""
 
 
 @models.command("list")

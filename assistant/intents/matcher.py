@@ -71,7 +71,8 @@ class IntentMatcher:
         return None
 
     def phrases(self) -> tuple[str, ...]:
-        """Example sentences in plain words, for a recogniser's grammar; those with wildcards are left out."""
+        """Example sentences in plain words, for a recogniser's grammar; those with wildcards only as far as these have
+        examples, and then perhaps with a ``<number>``."""
         return self._phrases
 
     def _readings(self, text: str, grammar: Intents) -> Iterator[_Reading]:

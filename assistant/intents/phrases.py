@@ -30,7 +30,7 @@ def sample(intents: Sequence[Intent], limit: int) -> tuple[str, ...]:
     sources: list[Iterator[str]] = []
     for intent in intents:
         said = {name: _said(slot, intent.language) for name, slot in intent.slots.items()}
-        sources.extend(_sentences(template, intent.slots, said) for template in intent.sentences)
+        sources.extend(_sentences(template, said) for template in intent.sentences)
     found: dict[str, None] = {}
     while sources and len(found) < limit:
         for source in list(sources):
@@ -42,9 +42,9 @@ def sample(intents: Sequence[Intent], limit: int) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _sentences(template: str, slots: dict[str, Slot], said: dict[str, list[str]]) -> Iterator[str]:
+def _sentences(template: str, said: dict[str, list[str]]) -> Iterator[str]:
     """Sentences of one template, the plainest wording first."""
-    if any(isinstance(slot, Wildcard) and f"{{{name}}}" in template for name, slot in slots.items()):
+    if any(not ways and f"{{{name}}}" in template for name, ways in said.items()):
         return
     for _, wording in sorted(_wordings(parse(template).expression), key=lambda it: it[0]):
         parts = _SLOT.split(wording)
@@ -77,9 +77,11 @@ def _wordings(expression: Expression) -> list[tuple[int, str]]:
 
 
 def _said(slot: Slot, language: str) -> list[str]:
-    """The ways to say a slot; none for a wildcard."""
+    """The ways to say a slot; none for a wildcard without examples."""
     if isinstance(slot, Words):
         return list(slot.values)
+    if isinstance(slot, Wildcard):
+        return list(slot.examples)
     if isinstance(slot, Range):
         last = min(slot.last, max(MAX_NUMBER, slot.first))
         return [spelled(number, language).replace("-", " ") for number in range(slot.first, last + 1)]

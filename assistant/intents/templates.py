@@ -35,6 +35,8 @@ class Wildcard(msgspec.Struct, frozen=True):
     pattern: str = ""
     """A regular expression that the words must match as a whole, case ignored; empty accepts all. Without one, a
     template needs a literal word of its own, or it would take every sentence."""
+    examples: tuple[str, ...] = ()
+    """What is likely to be said here, for recognisers; ``<number>`` stands for a whole number below a thousand."""
 
 
 Slot = Words | Range | Wildcard

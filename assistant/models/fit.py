@@ -7,9 +7,6 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from assistant.errors import ModelTooLarge
-
-from .machine import MachineMemory
 from .shape import ModelShape
 
 KV_STEP = 256
@@ -131,60 +128,21 @@ def best_fit(
         shapes: the model, and what is loaded with it, such as its draft model.
         context: what was configured, which is not cut; 0: the model's own, cut to 4096 tokens at the least.
     """
-    asked, least = _wanted(shapes[0], context)
-    need = _needs(shapes, kv_bits, prefill_step)
+    asked, least = wanted_context(shapes[0], context)
+    need = need_of(shapes, kv_bits, prefill_step)
     most = largest_context(need, room.free, asked)
     return Fit(context=most, need=need(most), room=room, asked=asked) if most >= least else None
 
 
-def fit_models(
-    shapes: Sequence[ModelShape], room: Room, *, name: str, context: int = 0, kv_bits: int = 0, prefill_step: int = 512
-) -> Fit:
-    """``best_fit``, or why there is none.
-
-    Args:
-        name: of the model, for the error.
-
-    Raises:
-        ModelTooLarge: not even the least context fits; the message has the numbers, the hint a model that does.
-    """
-    found = best_fit(shapes, room, context=context, kv_bits=kv_bits, prefill_step=prefill_step)
-    if found is None:
-        _, least = _wanted(shapes[0], context)
-        need = _needs(shapes, kv_bits, prefill_step)
-        raise ModelTooLarge(_why(name, least, need(least), room), hint=_hint(need, room, least))
-    return found
-
-
-def check_download(name: str, weights: int, memory: MachineMemory) -> None:
-    """Refuse a model before it is fetched, if its weights alone are more than this machine gives to models.
-
-    Args:
-        weights: bytes of its files.
-
-    Raises:
-        ModelTooLarge: it cannot be loaded here, whatever else is unloaded.
-    """
-    if weights <= memory.limit:
-        return
-    from . import catalogue
-
-    near = catalogue.nearest(Room(limit=memory.limit, reserve=reserve_for(memory.total)), below=weights)
-    raise ModelTooLarge(
-        f"the model {name} needs {gigabytes(weights)} GB for its weights alone; this machine gives "
-        f"{gigabytes(memory.limit)} GB ({memory.source})",
-        hint=(f"{near.name} fits; " if near else "") + "`assistant models pull --force` fetches it all the same, "
-        "for example for a cluster",
-    )
-
-
-def _wanted(shape: ModelShape, context: int) -> tuple[int, int]:
+def wanted_context(shape: ModelShape, context: int) -> tuple[int, int]:
     """The context that is asked for, and the least that will do."""
     asked = min(context or shape.context, shape.context)
     return asked, asked if context else min(LEAST_CONTEXT, asked)
 
 
-def _needs(shapes: Sequence[ModelShape], kv_bits: int, prefill_step: int) -> Callable[[int], MemoryNeed]:
+def need_of(shapes: Sequence[ModelShape], kv_bits: int, prefill_step: int) -> Callable[[int], MemoryNeed]:
+    """From tokens of context to what all of these take together, each with no more than it was made for."""
+
     def need(tokens: int) -> MemoryNeed:
         parts = [
             memory_need(shape, min(tokens, shape.context), kv_bits=kv_bits, prefill_step=prefill_step)
@@ -193,26 +151,6 @@ def _needs(shapes: Sequence[ModelShape], kv_bits: int, prefill_step: int) -> Cal
         return sum(parts[1:], parts[0])
 
     return need
-
-
-def _why(name: str, context: int, need: MemoryNeed, room: Room) -> str:
-    whole = gigabytes(need.total + room.reserve)
-    parts = f"weights {gigabytes(need.weights)}, context of {context} tokens {gigabytes(need.kv)}, "
-    parts += f"work space {gigabytes(need.prefill)}, reserve {gigabytes(room.reserve)}"
-    given = f"this machine gives {gigabytes(room.limit)} GB"
-    used = f", of which {gigabytes(room.used)} are in use" if room.used else ""
-    return f"the model {name} needs {whole} GB: {parts}; {given}{used}"
-
-
-def _hint(need: Callable[[int], MemoryNeed], room: Room, least: int) -> str:
-    from . import catalogue
-
-    shorter = largest_context(need, room.free, least)
-    if shorter >= min(LEAST_CONTEXT, least):
-        return f"a context of {shorter} tokens would fit: `context = {shorter}` in the engine's settings"
-    if near := catalogue.nearest(room, below=need(0).weights):
-        return f'{near.name} fits: `[llm] model = "{near.name}"`; `assistant models recommend` lists others'
-    return "nothing in the catalogue fits into what is free; close other programs or unload other models"
 
 
 def gigabytes(count: int) -> str:

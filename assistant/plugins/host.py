@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import EntryPoint
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
@@ -28,7 +29,7 @@ from assistant.wire import PluginInfo
 
 from .deaths import DEATHS, LoadMarks
 from .lifespans import SECONDS, Lifespan
-from .loading import Loader, Plugin, check_intents, line, log, timed
+from .loading import Given, Loader, Plugin, check_intents, line, log, timed
 from .observers import GuardedPublish, Observer
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ Kind = Literal["stt", "llm", "tts"]
 
 
 class PluginHost:
-    """All plugins of this installation, and what they contribute."""
+    """All plugins of this installation, and what they contribute.
+
+    Args:
+        plugins: modules or objects with hooks, by their names, that are not installed; one takes the place of the
+            installed one of its name.
+    """
 
     def __init__(
         self,
@@ -47,12 +53,14 @@ class PluginHost:
         publish: Callable[[Event], None],
         *,
         lifespan_seconds: float = SECONDS,
+        plugins: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.problems: list[str] = []
         """What is wrong with the plugins' configuration, or missing; an error for ``config check``, else a warning."""
         self._table = settings.plugins
         self._publish = publish
         self._lifespan_seconds = lifespan_seconds
+        self._given = [Given(name, plugin) for name, plugin in plugins.items()]
         self._all: list[Plugin] = []
         self._lock = threading.RLock()
         self._loader = Loader(settings, paths)
@@ -60,10 +68,10 @@ class PluginHost:
 
     def load(self) -> None:
         """Load every plugin that is not disabled; never raises for what a plugin does."""
-        points = sorted(
-            importlib.metadata.entry_points(group=GROUP),
-            key=lambda point: (point.name, point.dist.name if point.dist else ""),
-        )
+        given = {point.name for point in self._given}
+        points: list[EntryPoint | Given] = [*self._given]
+        points += [point for point in importlib.metadata.entry_points(group=GROUP) if point.name not in given]
+        points.sort(key=lambda point: (point.name, point.dist.name if point.dist else ""))
         for point in points:
             self._load(point)
         self._load_intents()
@@ -74,7 +82,7 @@ class PluginHost:
             self._problem(what, hint)
         self._check_names(sorted({point.name for point in points}))
 
-    def _load(self, point: EntryPoint) -> None:
+    def _load(self, point: EntryPoint | Given) -> None:
         version, distribution = (point.dist.version, point.dist.name) if point.dist else ("", "")
         plugin = Plugin(point.name, version, distribution, log.getChild(point.name))
         taken = next((other for other in self._all if other.name == plugin.name), None)
@@ -196,6 +204,17 @@ class PluginHost:
     def wake_words(self) -> list[WakeWord]:
         """Every wake word; asks the plugins at the first call."""
         return self._late("register_wake_words")
+
+    def wake_plugin(self, name: str) -> str:
+        """The plugin that offers a wake word, once ``wake_words`` was called; empty if none does."""
+        return next(
+            (
+                plugin.name
+                for plugin in self._loaded("register_wake_words")
+                if any(word.name == name for word in plugin.found.get("register_wake_words", ()))
+            ),
+            "",
+        )
 
     def commands(self) -> list[click.Command]:
         """Every subcommand; asks the plugins at the first call. A plugin that takes another's name is failed."""

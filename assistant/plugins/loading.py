@@ -110,6 +110,19 @@ class Plugin:
         return (*dict.fromkeys(names), *(said for hook, said in SAID.items() if hook in self.hooks))
 
 
+@dataclass(frozen=True)
+class Given:
+    """A plugin that a program hands over, in place of an entry point."""
+
+    name: str
+    plugin: object
+    dist: None = None
+
+    def load(self) -> object:
+        """The plugin."""
+        return self.plugin
+
+
 class _Overdue(Exception):
     """A call into a plugin passed its deadline."""
 
@@ -126,7 +139,9 @@ class Loader:
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
 
-    def load(self, point: EntryPoint, plugin: Plugin, others: Iterable[Plugin], publish: GuardedPublish) -> None:
+    def load(
+        self, point: EntryPoint | Given, plugin: Plugin, others: Iterable[Plugin], publish: GuardedPublish
+    ) -> None:
         """Import, register and configure a plugin, and collect what it offers, all but intents.
 
         Args:

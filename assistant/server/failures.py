@@ -12,7 +12,7 @@ from litestar.types import ExceptionHandlersMap, Scope
 
 from assistant.errors import AssistantError, EngineNotFound, ModelNotFound, SessionNotFound
 from assistant.events import ErrorInfo
-from assistant.wire import ErrorBody
+from assistant.wire import ErrorBody, error_info
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +27,6 @@ class RequestError(AssistantError):
     """A request or a command is malformed, whatever it asks for."""
 
     code = "request"
-
-
-def info(error: AssistantError) -> ErrorInfo:
-    """An error as it travels."""
-    return ErrorInfo(code=error.code, message=error.message, hint=error.hint, permanent=error.permanent)
 
 
 def status_of(error: AssistantError) -> int:
@@ -53,7 +48,7 @@ def _answer(error: ErrorInfo, status: int, headers: Mapping[str, str] | None = N
 
 
 def _on_assistant_error(_: AnyRequest, problem: AssistantError) -> Response[ErrorBody]:
-    return _answer(info(problem), status_of(problem))
+    return _answer(error_info(problem), status_of(problem))
 
 
 def _on_http_error(_: AnyRequest, problem: HTTPException) -> Response[ErrorBody]:

@@ -19,9 +19,9 @@ from assistant.errors import AssistantError, AudioError
 from assistant.events import CommandFailed, DaemonStopping, Event, SubscriberLagged, TurnFinished
 from assistant.services import Services
 from assistant.store import STORE, Store
-from assistant.wire import Cancel, Command, EndAudio, Listen, Say, Subscribe
+from assistant.wire import Cancel, Command, EndAudio, Listen, Say, Subscribe, error_info
 
-from .failures import RequestError, info
+from .failures import RequestError
 
 if TYPE_CHECKING:
     from assistant.sessions import Utterance
@@ -217,7 +217,7 @@ class Connection:
         self._turns.add(turn_id)
 
     async def _refuse(self, problem: AssistantError, turn_id: str = "") -> None:
-        await self._send(CommandFailed(error=info(problem), turn_id=turn_id))
+        await self._send(CommandFailed(error=error_info(problem), turn_id=turn_id))
 
 
 def _decode(text: str) -> Command:

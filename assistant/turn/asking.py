@@ -28,6 +28,7 @@ class Asking:
         self._parts = parts
         self._turn = turn
         self._adapter = ""
+        self._system = self._told()
         self.offered = self._offers()
         """The tools that it may call."""
 
@@ -51,7 +52,9 @@ class Asking:
         """
         turn, parts = self._turn, self._parts
         limit = parts.settings.llm.history_messages
-        rows = await parts.db.call(STORE, Store.window, turn.session.id, limit, bool(question))
+        rows: list[StoredMessage] = []
+        if turn.session.id:
+            rows = await parts.db.call(STORE, Store.window, turn.session.id, limit, bool(question))
         if question:
             newest = rows[-1].id if rows else 0
             rows.append(StoredMessage(
@@ -64,7 +67,7 @@ class Asking:
         settings, turn = self._parts.settings.llm, self._turn
         budget = None if settings.reasoning_budget < 0 else settings.reasoning_budget
         return ChatRequest(
-            messages=(Message(role="system", content=self._system()), *conversation),
+            messages=(Message(role="system", content=self._system), *conversation),
             tools=self.offered,
             tool_choice=tool_choice,
             max_tokens=settings.max_tokens,
@@ -90,6 +93,6 @@ class Asking:
             return ()
         return tuple(tool.schema() for _, tool in sorted(parts.plugins.tools.items()))
 
-    def _system(self) -> str:
+    def _told(self) -> str:
         own = self._turn.persona or self._parts.settings.assistant.system_prompt
         return "\n".join(part for part in (own, *self._parts.plugins.prompt_parts(self._turn.session)) if part)

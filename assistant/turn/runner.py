@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
 from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,12 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from assistant import events
 from assistant.engines import SpeechToText, ToolCall, Transcription
-from assistant.errors import AssistantError, AudioError
+from assistant.errors import AssistantError, AudioError, leaves
 from assistant.lanes import Priority
 from assistant.speech import speak_sentence
 from assistant.store import STORE, Store
 from assistant.voice.speakable import SentenceSplitter
+from assistant.wire import error_info
 
 from .calling import ToolCalls
 from .conversing import Conversing
@@ -53,7 +53,7 @@ class TurnRunner:
                 await self._stages()
                 reason = "complete"
             except* AssistantError as group:
-                error = info(next(_leaves(group)))
+                error = error_info(next(leaves(group)))
         except anyio.get_cancelled_exc_class():
             reason = "cancelled"
             raise
@@ -174,7 +174,8 @@ class TurnRunner:
                 turn.cached_tokens,
             )
         except AssistantError as problem:
-            reason, error = "failed", error or info(problem)
+            reason, error = "failed", error or error_info(problem)
+        turn.reason = reason
         self._publish(
             events.TurnFinished(
                 reason=reason,
@@ -189,16 +190,3 @@ class TurnRunner:
 
     def _publish(self, event: events.Event) -> None:
         self._parts.bus.publish(events.within(event, self._turn.session.id, self._turn.id))
-
-
-def info(error: AssistantError) -> events.ErrorInfo:
-    """An error as it travels."""
-    return events.ErrorInfo(code=error.code, message=error.message, hint=error.hint, permanent=error.permanent)
-
-
-def _leaves(group: BaseExceptionGroup[AssistantError]) -> Iterator[AssistantError]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

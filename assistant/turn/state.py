@@ -92,6 +92,8 @@ class Turn:
     voice: Voice | None = None
     """None: whoever wants to hear it follows the events."""
     answer: str = ""
+    reason: events.TurnReason | None = None
+    """How it ended; None while it runs."""
     timings: dict[str, float] = field(default_factory=dict)
     prompt_tokens: int = 0
     output_tokens: int = 0

@@ -17,6 +17,7 @@ FRAME = RATE // 100
 FRAME_BYTES = FRAME * 2
 """16-bit little-endian mono."""
 FRAME_SECONDS = FRAME / RATE
+"""Seconds of one frame."""
 SILENCE = bytes(FRAME_BYTES)
 
 
@@ -35,6 +36,8 @@ class WakeHit:
     """The highest score of the run that decided it, 0 to 1."""
     accepted: bool
     """False: a near miss, which wakes nobody."""
+    own: bool = False
+    """The assistant said the phrase itself; such a hit is never accepted, and no miss either."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,12 @@ _RULE = re.compile(r"^[ \t]*(?:\|?[ \t]*:?-{2,}:?[ \t]*(?:\||$)[-:| \t]*|(?:[-*_
 _DEFINITION = re.compile(r"^[ \t]*\[[^\]]+\]:[ \t]*\S+.*$")
 _LINK = re.compile(r"!?\[([^\]]*)\](?:\((?:[^()\s]|\([^()]*\))*(?:[ \t]+[\"'][^)]*)?\)|\[[^\]]*\])")
 _FOOTNOTE = re.compile(r"\[\^[^\]]+\]")
-_URL = re.compile(r"<?\b(?:https?://|www\.)[^\s<>]*[^\s<>.,;:!?)\]\"'*_]>?")
+_URL = re.compile(r"<?\b(?:(?:https?|ftp|file)://|www\.)[^\s<>]*[^\s<>.,;:!?)\]\"'*_]>?")
+_CITATION = re.compile(r"(?<=[a-z.!?,;:\"')]{2})(?:\[\d{1,3}\])+(?!\()")
+_MAIL = re.compile(r"<?\bmailto:([^\s<>?)]+)[^\s<>)]*>?")
+_MATHS = re.compile(r"(\${1,2})(?!\d)(\S|\S[^$]*[^\s$])\1(?![\d$])")
+_SMILEY = re.compile(r"(?<!\S)(?::[a-z][a-z0-9_+-]{1,30}:|[:;=]-?[()DPpo/|])(?=[\s.,!?]|$)")
+_ARROW = re.compile(r"(?<=\S)(?:[ \t]*[\u2192\u21d2\u27f6\u2794][ \t]*|[ \t]+[-=]>[ \t]+)(?=\S)")
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]*>")
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+\-.!~|>])")
 _EMOJI = re.compile(
@@ -178,8 +183,9 @@ def _plain(raw: str) -> str:
     """One sentence without its markup; empty if nothing in it can be said."""
     lines = [line for line in raw.split("\n") if not _RULE.match(line) and not _DEFINITION.match(line)]
     text = " ".join(_cells(_LIST_MARK.sub("", line)) for line in lines)
-    text = _LINK.sub(r"\1", _FOOTNOTE.sub("", text))
-    text = _TAG.sub(" ", _URL.sub(" link ", text))
+    text = _LINK.sub(r"\1", _CITATION.sub("", _FOOTNOTE.sub("", text)))
+    text = _TAG.sub(" ", _URL.sub(" link ", _MAIL.sub(r"\1", text)))
+    text = _SMILEY.sub(" ", _ARROW.sub(" to ", _MATHS.sub(r"\2", text)))
     text = html.unescape(text)
     text = re.sub(r"(?<=\d)\s*\*\s*(?=\d)", " times ", text)
     text = re.sub(r"~(?=\d)", "about ", text)

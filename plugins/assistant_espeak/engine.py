@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from assistant import AudioChunk, EngineFailed, TextToSpeech
+from assistant import AudioChunk, EngineFailed, TextToSpeech, WordMark
 
 CHUNK_SECONDS = 0.2
 """Length of one chunk."""
@@ -25,7 +25,26 @@ espeak-ng's ``speak_lib.h``."""
 
 _REMEDY = "`pip install espeakng-loader`"
 
-_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+LAST_EVENT, WORD_EVENT = 0, 1
+"""``espeakEVENT_LIST_TERMINATED`` and ``espeakEVENT_WORD``."""
+
+
+class _Event(ctypes.Structure):
+    """``espeak_EVENT``; its last member is a union of an integer, a pointer and eight characters."""
+
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_void_p),
+    ]
+
+
+_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class _Voice(ctypes.Structure):
@@ -58,6 +77,7 @@ class Espeak(TextToSpeech):
         self._known: dict[str, str] = {}
         self._chosen = ""
         self._sound = bytearray()
+        self._words: list[tuple[int, int]] = []
 
     def available(self) -> str:
         """Neither the wheel nor the system has the library."""
@@ -97,11 +117,21 @@ class Espeak(TextToSpeech):
             EngineFailed: there is no such voice, or the library fails.
         """
         size = int(self._rate * CHUNK_SECONDS) * 2
-        for piece in pieces(text):
+        for piece, places in pieces(text):
             self._choose(voice or self.voice)
-            sound = self._synthesise(piece)
+            sound, words = self._synthesise(piece)
+            marks = [(at, places[character]) for at, character in words if character < len(places)]
             for start in range(0, len(sound), size):
-                yield AudioChunk(pcm=sound[start : start + size], sample_rate=self._rate)
+                last = start + size >= len(sound)
+                yield AudioChunk(
+                    pcm=sound[start : start + size],
+                    sample_rate=self._rate,
+                    words=tuple(
+                        WordMark(sample=at - start // 2, character=character)
+                        for at, character in marks
+                        if start <= 2 * at and (last or 2 * at < start + size)
+                    ),
+                )
 
     def close(self) -> None:
         """Give the library's memory back."""
@@ -147,22 +177,33 @@ class Espeak(TextToSpeech):
             self._library.espeak_SetVoiceByName(f"{identifier}+{variant}".encode())
         self._chosen = voice
 
-    def _synthesise(self, text: str) -> bytes:
+    def _synthesise(self, text: str) -> tuple[bytes, list[tuple[int, int]]]:
+        """The sound, and the first sample and the first character of each word that the library tells apart."""
         self._sound.clear()
+        self._words.clear()
         data = text.encode("utf-8", "replace") + b"\0"
         if self._library.espeak_Synth(data, len(data), 0, 1, 0, UTF8, None, None) != 0:
             raise EngineFailed("espeak could not speak the text")
-        return bytes(self._sound)
+        begins = [(at, len(text) - len(text[character:].lstrip())) for at, character in self._words]
+        return bytes(self._sound), begins
 
-    def _collect(self, samples: int | None, count: int, _events: int | None) -> int:
+    def _collect(self, samples: int | None, count: int, events: Any) -> int:
         if samples:
             self._sound += ctypes.string_at(samples, count * 2)
+        at = 0
+        while events and (event := events[at]).type != LAST_EVENT:
+            if event.type == WORD_EVENT and event.text_position > 0:
+                self._words.append((event.audio_position * self._rate // 1000, event.text_position - 1))
+            at += 1
         return 0
 
 
-def pieces(text: str) -> Iterator[str]:
-    """``text`` in parts of at most ``PIECE_CHARACTERS``, cut after sentences if it can be, else clauses, else words."""
-    rest = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+def pieces(text: str) -> Iterator[tuple[str, list[int]]]:
+    """``text`` in parts of at most ``PIECE_CHARACTERS``, cut after sentences if it can be, else clauses, else words.
+
+    With each part comes the place in ``text`` of every character of it.
+    """
+    rest, places = _flat(text)
     while rest:
         end = len(rest)
         if end > PIECE_CHARACTERS:
@@ -173,9 +214,20 @@ def pieces(text: str) -> Iterator[str]:
                     break
             else:
                 end = PIECE_CHARACTERS
-        piece, rest = rest[:end].strip(), rest[end:]
+        piece = rest[:end].strip()
+        begin = rest.index(piece)
         if any(one.isalnum() for one in piece):
-            yield piece
+            yield piece, places[begin : begin + len(piece)]
+        rest, places = rest[end:], places[end:]
+
+
+def _flat(text: str) -> tuple[str, list[int]]:
+    """``text`` with single spaces for all that cannot be said, none at its ends, and where each character was."""
+    clean = "".join(one if one.isprintable() else " " for one in text)
+    places: list[int] = []
+    for word in re.finditer(r"\S+", clean):
+        places += [word.start() - 1, *range(*word.span())] if places else range(*word.span())
+    return "".join(clean[place] if not clean[place].isspace() else " " for place in places), places
 
 
 def _languages(voice: _Voice) -> Iterator[bytes]:

@@ -77,9 +77,16 @@ class Decoder:
         found = self.sphinx.hyp()
         return found.hypstr if found else ""
 
+    def now(self) -> Heard:
+        """The best path so far; the stretch goes on."""
+        return self._path()
+
     def end(self) -> Heard:
         """The best path through the whole stretch."""
         self.drop()
+        return self._path()
+
+    def _path(self) -> Heard:
         frames = int(self.sphinx.n_frames())
         if not self.sphinx.hyp():
             return Heard((), 0.0, frames)
@@ -87,7 +94,7 @@ class Decoder:
         words = (
             Word(_plain(one.word), one.start_frame / FRAMES_PER_SECOND, (one.end_frame + 1) / FRAMES_PER_SECOND)
             for one in path
-            if one.word[0] not in "<[+"
+            if one.word[0] not in "<[+("
         )
         return Heard(tuple(words), sum(math.log(max(one.ascore, SMALLEST)) for one in path), frames)
 

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assistant import (
-    STT_SAMPLE_RATE,
-    EngineFailed,
-    ModelError,
-    Segment,
-    SpeechToText,
-    Transcript,
-    Transcription,
-    load_openblas,
-)
+from assistant import EngineFailed, ModelError, SpeechToText, Transcription, load_openblas
+
+from .utterance import IMPROBABLE, NO_SPEECH, REPETITIVE, WhisperTranscription
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,23 +22,8 @@ CACHE_BYTES = 1 << 28
 """Freed buffers that MLX keeps for reuse; by its own limit, all of the memory, a Whisper server grew to 17 GB
 (agent-cli #620)."""
 
-WINDOW_SECONDS = 28
-"""As soon as so much has been heard it is transcribed; what Whisper hears at a time is 30 s."""
-
-EARLIEST_CUT_SECONDS = 18
-"""Between this and the end of the window it is cut where it is quietest."""
-
-QUIET_SECONDS = 0.2
-"""Length of the stretch that is looked for to cut in."""
-
-SILENCE_RMS = 33
-"""-60 dBFS: Whisper invents text for what is softer, so it is not asked."""
-
 TEMPERATURES = (0.0, 0.2, 0.4)
 """Whisper's fall-back when a decoding is repetitive or improbable; a voice user does not wait for more than two."""
-
-NO_SPEECH, IMPROBABLE, REPETITIVE = 0.6, -1.0, 2.4
-"""Whisper's own thresholds (``whisper/transcribe.py``) of no-speech probability, mean log-probability, compression."""
 
 
 class Whisper(SpeechToText):
@@ -57,6 +37,8 @@ class Whisper(SpeechToText):
     def __init__(self) -> None:
         self._model: Any = None
         self._folder = ""
+        self.seconds = math.inf
+        """How long the last run took; infinite before the first."""
 
     def available(self) -> str:
         """The package mlx-whisper is missing."""
@@ -88,6 +70,9 @@ class Whisper(SpeechToText):
         try:
             loaded = loading.load_model(str(model), mx.float16 if mx.metal.is_available() else mx.float32)
             _check_complete(loaded, files[0])
+            if not mx.metal.is_available():
+                loaded.apply(_single)
+                mx.eval(loaded.parameters())
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError, OSError) as error:
             reason = str(error).partition("\n")[0][:200]
             raise ModelError(f"the Whisper model in {model} is damaged: {reason}", hint="fetch it again") from error
@@ -121,6 +106,7 @@ class Whisper(SpeechToText):
         transcribing = importlib.import_module("mlx_whisper.transcribe")
         transcribing.ModelHolder.model, transcribing.ModelHolder.model_path = self._model, self._folder
         mx.random.seed(0)
+        begun = time.perf_counter()
         try:
             result: dict[str, Any] = transcribing.transcribe(
                 samples,
@@ -137,6 +123,7 @@ class Whisper(SpeechToText):
             raise EngineFailed(f"Whisper failed: {error}", hint="is the model's folder whole?") from error
         finally:
             mx.clear_cache()
+        self.seconds = time.perf_counter() - begun
         return result
 
     def close(self) -> None:
@@ -148,70 +135,6 @@ class Whisper(SpeechToText):
             holder = sys.modules["mlx_whisper.transcribe"].ModelHolder
             holder.model = holder.model_path = None
             mx.clear_cache()
-
-
-class WhisperTranscription(Transcription):
-    """An utterance of any length: whole windows are transcribed while it comes, so each step is one window's work."""
-
-    def __init__(self, engine: Whisper, language: str) -> None:
-        self._engine = engine
-        self._language = language
-        self._heard = bytearray()
-        self._done = 0
-        self._segments: list[Segment] = []
-        self._text = ""
-
-    def feed(self, pcm: bytes) -> str | None:
-        """See ``Transcription``; the partial text grows by a window at a time."""
-        self._heard += pcm
-        grown = False
-        while len(self._heard) >= WINDOW_SECONDS * STT_SAMPLE_RATE * 2:
-            self._transcribe(_quietest(self._heard))
-            grown = True
-        return self._text.strip() if grown else None
-
-    def finish(self) -> Transcript:
-        """See ``Transcription``. One call, for the last window: some dozens of decode steps without a break."""
-        self._transcribe(len(self._heard) // 2)
-        return Transcript(
-            text=self._text.strip(),
-            language=self._language,
-            segments=tuple(self._segments),
-            seconds=self._done / STT_SAMPLE_RATE,
-        )
-
-    def _transcribe(self, count: int) -> None:
-        import numpy as np
-
-        samples = np.frombuffer(bytes(self._heard[: count * 2]), "<i2").astype(np.float32)
-        del self._heard[: count * 2]
-        begin, self._done = self._done / STT_SAMPLE_RATE, self._done + count
-        if not count or float(np.sqrt(np.mean(samples**2))) < SILENCE_RMS:
-            return
-        result = self._engine.window(samples / 32768.0, self._language)
-        self._language = self._language or result["language"]
-        end = self._done / STT_SAMPLE_RATE
-        for one in result["segments"]:
-            text = one["text"].strip()
-            if text and one["compression_ratio"] <= REPETITIVE and not _unspoken(one):
-                start = min(begin + max(float(one["start"]), 0.0), end)
-                stop = min(max(begin + float(one["end"]), start), end)
-                self._segments.append(Segment(start=start, end=stop, text=text))
-                self._text += one["text"]
-
-
-def _unspoken(segment: dict[str, Any]) -> bool:
-    return bool(segment["no_speech_prob"] > NO_SPEECH and segment["avg_logprob"] < IMPROBABLE)
-
-
-def _quietest(pcm: bytearray) -> int:
-    """Samples until the middle of the quietest stretch of the window's last third."""
-    import numpy as np
-
-    size = int(QUIET_SECONDS * STT_SAMPLE_RATE)
-    first, last = EARLIEST_CUT_SECONDS * STT_SAMPLE_RATE, WINDOW_SECONDS * STT_SAMPLE_RATE
-    stretches = np.frombuffer(bytes(pcm[first * 2 : last * 2]), "<i2").astype(np.float32).reshape(-1, size)
-    return first + int(np.argmin((stretches**2).mean(axis=1))) * size + size // 2
 
 
 def _check_complete(model: Any, weights: Path) -> None:
@@ -230,3 +153,9 @@ def _check_complete(model: Any, weights: Path) -> None:
     for name, shape in expected.items():
         if tuple(stored[name].shape) != shape:
             raise ValueError(f"{name} has the shape {tuple(stored[name].shape)}, not {shape}")
+
+
+def _single(weights: Any) -> Any:
+    """As 32-bit floats, which a CPU would turn them into at every step: that took a third of the time."""
+    mx: Any = importlib.import_module("mlx.core")
+    return weights.astype(mx.float32) if weights.dtype == mx.float16 else weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import assistant_espeak
@@ -117,11 +117,58 @@ def test_it_loads_again_after_closing(espeak: Espeak) -> None:
 
 def test_pieces_end_where_one_would_breathe() -> None:
     text = "First sentence here. " * 9 + "Then " + "clause, " * 40 + "x" * 450
-    parts = list(pieces(text))
+    parts = [part for part, _ in pieces(text)]
     assert all(len(part) <= PIECE_CHARACTERS for part in parts)
     assert parts[0].endswith("here.")
     assert parts[1].endswith(",")
     assert "".join(parts).replace(" ", "") == text.replace(" ", "")
+
+
+def marked(engine: Espeak, text: str) -> list[tuple[int, str]]:
+    """The first sample of each word of the text that the library tells apart, and what stands there."""
+    found, before = [], 0
+    for chunk in engine.speak(text, ""):
+        for mark in chunk.words:
+            assert 0 <= mark.sample <= len(chunk.pcm) // 2
+            found.append((before + mark.sample, text[mark.character :].partition(" ")[0].rstrip("\u200b\0")))
+        before += len(chunk.pcm) // 2
+    return found
+
+
+def test_words_are_marked(espeak: Espeak) -> None:
+    marks = marked(espeak, "Hello there, this is a naïve test.")
+    assert [word for _, word in marks] == ["Hello", "there,", "this", "is", "a", "naïve", "test."]
+    samples = [sample for sample, _ in marks]
+    assert samples[0] == 0
+    assert all(0.03 * 22_050 < later - sooner < 22_050 for sooner, later in pairwise(samples))
+
+
+def test_a_word_begins_after_the_pause_before_it(espeak: Espeak) -> None:
+    text = "Hello, world"
+    pcm = np.abs(np.frombuffer(sound(espeak, text), "<i2").astype(int))
+    (_, (world, _)) = marked(espeak, text)
+    before, after = pcm[world - 1_000 : world], pcm[world : world + 4_000]
+    assert before.max() < 0.1 * after.max()
+
+
+@pytest.mark.parametrize("gap", [" ", "  \n\t", "\u200b\0 "])
+def test_marks_are_places_in_the_text_as_it_was_given(espeak: Espeak, gap: str) -> None:
+    text = gap + gap.join(["alpha", "bravo", "charlie", "delta", "echo."] * 30) + gap
+    words = [word for _, word in marked(espeak, text)]
+    assert words == ["alpha", "bravo", "charlie", "delta", "echo."] * 30
+
+
+def test_marks_of_several_pieces_go_on(espeak: Espeak) -> None:
+    text = "First sentence here. " * 30
+    marks = marked(espeak, text)
+    assert [word for _, word in marks] == ["First", "sentence", "here."] * 30
+    samples = [sample for sample, _ in marks]
+    assert samples == sorted(set(samples))
+
+
+@pytest.mark.parametrize("text", ["3.5 degrees, 1,234 and $5 at 10:30 p.m.", "\ud800 a 你好 b", "AT&T [x] (yes)"])
+def test_marks_of_odd_text_are_places_in_it(espeak: Espeak, text: str) -> None:
+    assert len(marked(espeak, text)) >= 3
 
 
 def test_the_plugin_offers_the_configured_engine(tmp_path: Path) -> None:

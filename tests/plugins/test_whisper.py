@@ -16,7 +16,9 @@ from typing import Any
 import assistant_whisper
 import numpy as np
 import pytest
-from assistant_whisper.engine import SILENCE_RMS, WINDOW_SECONDS, Whisper
+from assistant_whisper.engine import Whisper
+from assistant_whisper.loudness import loudness
+from assistant_whisper.utterance import SILENCE_RMS, WINDOW_SECONDS, WhisperTranscription
 
 from assistant import EngineFailed, ModelError, load_openblas
 
@@ -119,7 +121,7 @@ def test_windows_are_cut_where_it_is_quiet(whisper: Whisper) -> None:
 def test_silence_says_nothing(whisper: Whisper, level: int) -> None:
     noise = np.random.default_rng(0).normal(0, 1, 16_000 * 40) * level
     utterance = whisper.open("en", ())
-    assert utterance.feed(noise.astype("<i2").tobytes()) == ""
+    assert utterance.feed(noise.astype("<i2").tobytes()) is None
     heard = utterance.finish()
     assert (heard.text, heard.segments, heard.seconds) == ("", (), 40.0)
 
@@ -135,6 +137,105 @@ def test_a_repetitive_text_is_a_hallucination(tmp_path: Path) -> None:
     utterance.feed(JFK)
     assert utterance.finish().text == ""
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "believed"),
+    [(" Thank you.", 60, False), (" Thank you.", 6000, True), (" Vielen Dank.", 100, False), (" Stop.", 60, True),
+     (" Untertitel der Amara.org-Community", 6000, False), (" ...", 6000, False)],
+)  # fmt: skip
+def test_well_known_inventions_are_not_believed(tmp_path: Path, text: str, level: int, believed: bool) -> None:
+    engine = Whisper()
+    engine.load(checkpoint(tmp_path / "toy", text=text))
+    utterance = engine.open("en", ())
+    noise = np.random.default_rng(0).normal(0, 1, 32_000) * level
+    utterance.feed((noise * np.repeat([0.2, 1.0, 0.2, 1.0, 0.2], 6400)).astype("<i2").tobytes())
+    assert utterance.finish().text == (text.strip() if believed else "")
+    engine.close()
+
+
+def test_thanks_in_a_steady_hum_are_not_believed(tmp_path: Path) -> None:
+    engine = Whisper()
+    engine.load(checkpoint(tmp_path / "toy", text=" Thank you."))
+    utterance = engine.open("en", ())
+    utterance.feed((np.sin(np.arange(32_000) / 20) * 6000).astype("<i2").tobytes())
+    assert utterance.finish().text == ""
+    engine.close()
+
+
+class Counted:
+    """Counts how often Whisper runs."""
+
+    def __init__(self, engine: Whisper) -> None:
+        self.runs: list[int] = []
+        self.seconds = 0.1
+        self._engine = engine
+
+    def window(self, samples: np.ndarray[Any, np.dtype[np.float32]], language: str) -> dict[str, Any]:
+        self.runs.append(len(samples))
+        return self._engine.window(samples, language)
+
+
+def test_a_draft_is_kept_until_somebody_speaks_again(whisper: Whisper) -> None:
+    counted = Counted(whisper)
+    utterance = WhisperTranscription(counted, "en")
+    utterance.feed(JFK[: 3 * 32_000])
+    assert utterance.draft().text == "Hello world."
+    assert utterance.draft().seconds == 3.0
+    utterance.feed(bytes(32_000))
+    heard = utterance.finish()
+    assert (heard.text, heard.seconds) == ("Hello world.", 4.0)
+    assert counted.runs == [3 * 16_000]
+    utterance.feed(JFK[3 * 32_000 : 5 * 32_000])
+    assert utterance.draft().seconds == 6.0
+    assert counted.runs == [3 * 16_000, 6 * 16_000]
+
+
+def test_a_noisy_pause_after_a_draft_is_no_speech(whisper: Whisper) -> None:
+    counted = Counted(whisper)
+    speech = np.frombuffer(JFK[: 2 * 32_000], "<i2").astype(np.float32)
+    speech *= 8000 / np.abs(speech).max()
+    sound = np.concatenate([speech, np.zeros(32_000)]) + np.random.default_rng(1).normal(0, 300, 64_000)
+    pcm = sound.astype("<i2").tobytes()
+    utterance = WhisperTranscription(counted, "en")
+    utterance.feed(pcm[: 2 * 32_000 + 6_400])
+    utterance.draft()
+    utterance.feed(pcm[2 * 32_000 + 6_400 :])
+    utterance.finish()
+    assert len(counted.runs) == 1
+
+
+def test_partial_transcripts_leave_time_for_other_things(whisper: Whisper) -> None:
+    counted = Counted(whisper)
+    quick = WhisperTranscription(counted, "en")
+    partial = [quick.feed(JFK[at : at + 3_200]) for at in range(0, 96_000, 3_200)]
+    assert partial[9] == "Hello world."
+    assert counted.runs == [16_000, 32_000, 48_000]
+    assert partial.count(None) == 29
+    counted.seconds, counted.runs = 0.4, []
+    quick = WhisperTranscription(counted, "en")
+    for at in range(0, 96_000, 3_200):
+        quick.feed(JFK[at : at + 3_200])
+    assert len(counted.runs) == 3
+    for seconds, size in ((0.6, 3_200), (0.1, 32_000)):
+        counted.seconds, counted.runs = seconds, []
+        slow = WhisperTranscription(counted, "en")
+        assert all(slow.feed(JFK[at : at + size]) is None for at in range(0, 96_000, size))
+        assert not counted.runs
+
+
+def test_the_time_of_a_run_is_known_after_the_first(whisper: Whisper) -> None:
+    assert whisper.seconds == float("inf")
+    utterance = whisper.open("en", ())
+    utterance.feed(JFK)
+    utterance.finish()
+    assert 0 < whisper.seconds < float("inf")
+
+
+@pytest.mark.parametrize("count", [0, 1, 479, 480, 5000])
+def test_loudness_of_next_to_nothing(count: int) -> None:
+    found = loudness(np.full(count, 100, np.float32))
+    assert found.peak == found.middle == pytest.approx(100 if count else 0)
 
 
 def test_an_end_after_the_end_of_the_audio_is_cut(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from assistant.errors import AssistantError, ModelNotFound
 from assistant.finetune import resolve_adapter
+from assistant.models.wheels import FILE
 from assistant.services import Services
 from assistant.wire import ModelInfo
 
@@ -110,7 +111,9 @@ def _find(services: Services, name: str) -> str:
 
 
 def _is_language_model(info: ModelInfo) -> bool:
-    """False for the configuration of a Whisper model, the other kind that is fetched."""
+    """False for the configuration of a Whisper model and for a network of the listening loop, which are fetched too."""
+    if (Path(info.folder) / FILE).exists():
+        return False
     try:
         config = json.loads((Path(info.folder) / "config.json").read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The default loudspeaker."""
+"""One loudspeaker for speech that is there already: plays and waits."""
 
 from __future__ import annotations
 

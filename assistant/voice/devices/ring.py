@@ -1,0 +1,48 @@
+"""Bytes from one thread to another, in memory that is there already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Ring:
+    """One thread writes and one reads; neither waits for the other, and nothing is locked or allocated to write.
+
+    Args:
+        size: the bytes that it holds at most.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._memory = memoryview(bytearray(size))
+        self._size = size
+        self._written = 0
+        self._read = 0
+
+    def __len__(self) -> int:
+        return self._written - self._read
+
+    def write(self, data: Any) -> int:
+        """Append what fits of a buffer of bytes; returns how many bytes did not fit."""
+        view = memoryview(data)
+        count = min(len(view), self._size - len(self))
+        start = self._written % self._size
+        first = min(count, self._size - start)
+        self._memory[start : start + first] = view[:first]
+        self._memory[: count - first] = view[first:count]
+        self._written += count
+        return len(view) - count
+
+    def read(self, limit: int) -> bytes:
+        """Take out the oldest bytes, ``limit`` at most."""
+        count = min(limit, len(self))
+        start = self._read % self._size
+        first = min(count, self._size - start)
+        data = bytes(self._memory[start : start + first])
+        if first < count:
+            data += self._memory[: count - first]
+        self._read += count
+        return data
+
+    def clear(self) -> None:
+        """Drop what can be read now; for the thread that reads."""
+        self._read = self._written

@@ -1,0 +1,49 @@
+"""What happens to every frame: the echo is taken out, speech is looked for, and the wake words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .frames import SILENCE, Heard
+
+if TYPE_CHECKING:
+    from .activity import VoiceActivity
+    from .echo import EchoCanceller
+    from .wake import WakeSpotter
+
+
+class FrontEnd:
+    """Runs in the audio thread, once every 10 ms; used from one thread at a time.
+
+    Args:
+        own_words: the sentence that the assistant is saying, to which no wake word is believed.
+    """
+
+    def __init__(
+        self, echo: EchoCanceller, activity: VoiceActivity, spotter: WakeSpotter, own_words: Callable[[], str]
+    ) -> None:
+        self.echo = echo
+        self.activity = activity
+        self.spotter = spotter
+        self._own_words = own_words
+        self._clock = 0
+
+    def process(self, near: bytes, far: bytes) -> Heard:
+        """One frame of the microphone, and what the loudspeaker played in it.
+
+        Args:
+            near: ``FRAME_BYTES`` of 16-bit mono at 16 kHz.
+            far: likewise; ``SILENCE`` if nothing was played.
+        """
+        self._clock += 1
+        clean = self.echo.process(near, far)
+        playing = self.echo.audible
+        if playing and self.echo.duplex == "half":
+            clean = SILENCE
+        speech = self.activity.process(clean)
+        own = self._own_words() if playing else ""
+        hits = self.spotter.process(clean, speech=speech, own_text=own)
+        return Heard(
+            clock=self._clock, pcm=clean, speech=speech, level=self.activity.level, playing=playing, hits=hits
+        )
