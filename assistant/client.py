@@ -20,7 +20,7 @@ from . import events, unixhttp
 from .engines import AudioChunk, Transcript
 from .errors import AssistantError, DaemonError, from_code
 from .events import Event
-from .wire import Command, Conversation, ErrorBody, ModelInfo, PluginInfo, SearchHit, SessionInfo, Status
+from .wire import Command, Conversation, ErrorBody, ModelInfo, PluginInfo, SearchHit, SessionInfo, Status, VoiceInfo
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -180,6 +180,23 @@ class Client:
                 rest = whole[len(whole) & ~1 :]
                 if pcm := whole[: len(whole) & ~1]:
                     yield AudioChunk(pcm=pcm, sample_rate=rate)
+
+    async def voice(self, action: str) -> VoiceInfo | None:
+        """Tell the listening loop to ``listen``, ``stop``, ``mute``, ``unmute``, ``talk``, ``release`` or ``hush``.
+
+        Returns: what is going on afterwards; None if it does not listen.
+        """
+        found = await self._ask("POST", "/api/voice", {}, {"action": action})
+        return _decode(found, VoiceInfo) if found.strip() != b"null" else None
+
+    async def simulate(self, pcm: bytes) -> AsyncGenerator[Event, None]:
+        """The listening loop over 16 kHz 16-bit mono PCM; its events, at last one with all that was played."""
+        async with self._exchange("POST", "/api/voice/simulate", pcm) as exchange:
+            rest = b""
+            while data := await _in_thread(exchange, exchange.read_some):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    yield events.decode(line)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:

@@ -27,6 +27,7 @@ async def build(services: Services) -> Status:
         cpu_percent=process.cpu_percent(),
         socket=str(paths.socket),
         api=services.api,
+        voice=services.voice.info,
         llm=pool.selected("llm"),
         stt=pool.selected("stt"),
         tts=pool.selected("tts"),

@@ -6,37 +6,36 @@ from dataclasses import dataclass
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
-from assistant.voice.frames import FRAME, FRAME_BYTES, RATE
+from assistant.testing.audio import Samples, to_pcm, to_samples
+from assistant.voice.frames import FRAME, RATE
 
-Wave = NDArray[np.float64]
-
-
-def wave(pcm: bytes) -> Wave:
-    """16-bit PCM as numbers from -1 to 1."""
-    return np.frombuffer(pcm, "<i2").astype(np.float64) / 32768
+__all__ = ["Room", "Samples", "at_dbfs", "convolved", "decibels", "pcm", "to_samples"]
 
 
-def pcm(samples: Wave) -> bytes:
+def pcm(samples: Samples) -> bytes:
     """Numbers from -1 to 1 as 16-bit PCM, whole frames of it."""
-    whole = samples[: len(samples) // FRAME * FRAME]
-    return bytes(np.clip(np.rint(whole * 32768), -32768, 32767).astype("<i2").tobytes())
+    return to_pcm(samples[: len(samples) // FRAME * FRAME])
 
 
-def frames_of(sound: bytes) -> list[bytes]:
-    """PCM in frames of 10 ms."""
-    return [sound[at : at + FRAME_BYTES] for at in range(0, len(sound) - FRAME_BYTES + 1, FRAME_BYTES)]
-
-
-def decibels(samples: Wave) -> float:
+def decibels(samples: Samples) -> float:
     """RMS in dBFS."""
     return float(10 * np.log10(np.mean(samples**2) + 1e-12))
 
 
-def at_dbfs(samples: Wave, level: float) -> Wave:
+def at_dbfs(samples: Samples, level: float) -> Samples:
     """The same sound with that RMS."""
     return samples * 10 ** ((level - decibels(samples)) / 20)
+
+
+def convolved(sound: Samples, response: Samples, block: int = 1 << 16) -> Samples:
+    """The sound through a filter, block by block, as long as both together."""
+    size = 1 << (block + len(response) - 1).bit_length()
+    spectrum = np.fft.rfft(response, size)
+    out = np.zeros(len(sound) + size)
+    for at in range(0, len(sound), block):
+        out[at : at + size] += np.fft.irfft(np.fft.rfft(sound[at : at + block], size) * spectrum, size)
+    return out[: len(sound) + len(response) - 1]
 
 
 @dataclass(frozen=True)
@@ -58,28 +57,26 @@ class Room:
     noise_dbfs: float = -65.0
     seed: int = 1
 
-    def echo(self, far: Wave) -> Wave:
+    def echo(self, far: Samples) -> Samples:
         """What arrives of ``far``; as long as it is."""
         sound = np.tanh(self.drive * far) / self.drive if self.drive else far
         if self.isolated:
             sound = _scrambled(sound, self.seed)
         if self.drift_ppm:
             sound = soxr.resample(sound, 1_000_000, 1_000_000 + self.drift_ppm)
-        response = self._response()
-        size = 1 << (len(sound) + len(response) - 1).bit_length()
-        heard = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(response, size), size)[: len(far)]
-        return np.pad(heard, (0, max(len(far) - len(heard), 0)))
+        heard = convolved(sound, self._response())[: len(far)]
+        return np.pad(heard, (0, len(far) - len(heard)))
 
-    def microphone(self, far: Wave, near: Wave | None = None) -> Wave:
+    def microphone(self, far: Samples, near: Samples | None = None) -> Samples:
         """The echo, somebody's voice if there is one, and noise."""
         noise = np.random.default_rng(self.seed + 1).standard_normal(len(far)) * 10 ** (self.noise_dbfs / 20)
-        heard: Wave = self.echo(far) + noise
+        heard: Samples = self.echo(far) + noise
         if near is not None:
             size = min(len(near), len(heard))
             heard[:size] += near[:size]
         return heard
 
-    def _response(self) -> Wave:
+    def _response(self) -> Samples:
         start = round(self.delay * RATE)
         tail = np.zeros(start + 1 + round(self.reverberation * RATE))
         tail[start] = 1.0
@@ -91,7 +88,7 @@ class Room:
         return tail * 10 ** (-self.loss_db / 20)
 
 
-def _scrambled(sound: Wave, seed: int) -> Wave:
+def _scrambled(sound: Samples, seed: int) -> Samples:
     """The same spectrum every 16 ms with phases of its own."""
     size, hop = 512, 256
     window = np.hanning(size)
@@ -99,5 +96,6 @@ def _scrambled(sound: Wave, seed: int) -> Wave:
     made = np.zeros(len(sound) + size)
     for at in range(0, len(sound) - size, hop):
         spectrum = np.abs(np.fft.rfft(sound[at : at + size] * window))
-        made[at : at + size] += np.fft.irfft(spectrum * np.exp(2j * np.pi * random.random(len(spectrum))), size) * window
+        turned = spectrum * np.exp(2j * np.pi * random.random(len(spectrum)))
+        made[at : at + size] += np.fft.irfft(turned, size) * window
     return made[: len(sound)]

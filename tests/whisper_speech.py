@@ -15,9 +15,11 @@ Wave = NDArray[np.float32]
 
 RATE = 16_000
 LANGUAGES = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc")
-VARIANTS = ("", "m1", "m2", "m4", "m5", "m7", "f1", "f3", "f4", "Alex", "Andy", "Annie", "Gene", "Jacky", "Lee",
-            "Mario", "Michael", "adam", "anika", "belinda", "benjamin", "caleb", "david", "ed", "edward", "grandma",
-            "ian", "john", "linda", "max", "paul", "rob", "shelby", "steph", "travis", "zac")  # fmt: skip
+VARIANTS = (
+    "", "m1", "m2", "m4", "m5", "m7", "f1", "f3", "f4", "Alex", "Andy", "Annie", "Gene", "Jacky", "Lee",
+    "Mario", "Michael", "adam", "anika", "belinda", "benjamin", "caleb", "david", "ed", "edward", "grandma",
+    "ian", "john", "linda", "max", "paul", "rob", "shelby", "steph", "travis", "zac",
+)  # fmt: skip
 HELD_OUT_VARIANTS = ("m3", "m6", "f2", "f5", "Alicia", "Mike", "robert", "quincy", "victor", "aunty")
 """Voices that are not trained on."""
 SPEEDS = (130, 145, 160, 175, 190, 205)
@@ -29,18 +31,21 @@ TEMPLATES = (
     (2, "what is today's date?"), (14, "set a timer | for | {n} {unit}"), (6, "set a | {n} {single} timer"),
     (2, "start a timer | for | {n} {unit}"), (4, "cancel | the timer"), (2, "cancel | all timers"),
     (2, "stop the timer"), (6, "stop"), (4, "how much time | is left?"), (3, "how long is left | on the timer?"),
-    (2, "what timers | are running?"), (9, "what is | {p} percent | of | {m}?"), (8, "what is | {m} | {operator} | {p}?"),
-    (3, "yes"), (3, "no"), (2, "thank you"), (2, "wait"), (2, "never mind"), (2, "pause"), (2, "continue"),
+    (2, "what timers | are running?"), (9, "what is | {p} percent | of | {m}?"),
+    (8, "what is | {m} | {operator} | {p}?"), (3, "yes"), (3, "no"), (2, "thank you"), (2, "wait"),
+    (2, "never mind"), (2, "pause"), (2, "continue"),
     (2, "go on"), (2, "uh huh"), (2, "okay"), (2, "hello"), (2, "good morning"), (2, "tell me | a joke"),
     (2, "tell me | a story"), (2, "tell me | about the sea"), (2, "please write | a poem | about the sea"),
     (2, "how many people | live in tokyo?"), (2, "who are you?"), (2, "what's the weather | like today?"),
     (2, "what can you do?"), (1, "hey jarvis"), (2, "turn on | the light"), (2, "turn off | the light"),
     (2, "play some music"), (2, "how are you?"),
 )  # fmt: skip
-SUMS = {"plus": "plus", "minus": "minus", "times": "times", "divided by": "divided by"}
-ONES = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen").split()  # fmt: skip
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+OPERATORS = ("plus", "minus", "times", "divided by")
+ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 NAMES = {"jarvis": "Jarvis,", "tokyo": "Tokyo"}
 
 
@@ -84,7 +89,7 @@ def sayings(rng: np.random.Generator) -> Iterator[Saying]:
         single = str(rng.choice(["second", "minute", "hour"], p=[0.25, 0.55, 0.2]))
         filled = template.format(
             n=words(one), unit=single if one == 1 else f"{single}s", single=single, p=words(int(rng.integers(1, 101))),
-            m=words(int(rng.integers(1, 1000))), operator=str(rng.choice(list(SUMS))),
+            m=words(int(rng.integers(1, 1000))), operator=str(rng.choice(OPERATORS)),
         )  # fmt: skip
         parts = filled.count("|") + 1
         cut = int(rng.integers(1, parts)) if parts > 1 and rng.random() < 0.15 else 0
@@ -130,7 +135,8 @@ def noise(count: int, rng: np.random.Generator) -> Wave:
     else:
         found = 0.02 * rng.normal(size=count)
         for at in rng.integers(0, max(count - 400, 1), max(1, count // 8000)):
-            found[at : at + 400] += rng.normal(size=len(found[at : at + 400])) * np.exp(-np.arange(400) / 80)[: count - at]
+            click = rng.normal(size=len(found[at : at + 400]))
+            found[at : at + 400] += click * np.exp(-np.arange(len(click)) / 80)
     return np.asarray(found / max(float(np.sqrt(np.mean(found**2))), 1e-9), np.float32)
 
 

@@ -12,6 +12,10 @@ import click
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Talk": {
         "ask": ("ask:ask", "Ask something and stream the answer."),
+        "listen": ("listen:listen", "Listen for the wake word and answer aloud."),
+        "mute": ("listen:mute", "Close the microphone."),
+        "unmute": ("listen:unmute", "Open the microphone again."),
+        "hush": ("listen:hush", "Stop what is being said, and timers that ring."),
         "transcribe": ("speech:transcribe", "Write down what is said in audio files."),
         "say": ("speech:say", "Speak a text, or write it as a WAV file."),
     },

@@ -13,7 +13,7 @@ from assistant.paths import Paths, find
 from . import probe, render
 
 if TYPE_CHECKING:
-    from assistant.wire import Status
+    from assistant.wire import Status, VoiceInfo
 
 STOP_SECONDS = 30.0
 """How long a daemon may take to go down in good order."""
@@ -97,6 +97,7 @@ def describe(status: Status, *, now: float) -> str:
         ("language model", status.llm),
         ("speech to text", status.stt),
         ("text to speech", status.tts),
+        ("microphone", _microphone(status.voice)),
         ("conversations", f"{status.sessions}; {status.live_turns} answering now"),
         ("plugins", _plugins(status)),
         ("configuration", status.home_config or "all defaults"),
@@ -116,6 +117,18 @@ def describe(status: Status, *, now: float) -> str:
     )  # fmt: skip
     parts = [render.pairs(facts), *([lanes] if status.lanes else []), *([_models(status)] if status.models else [])]
     return "\n\n".join(parts)
+
+
+def _microphone(voice: VoiceInfo | None) -> str:
+    if voice is None:
+        return "closed: it does not listen"
+    facts = [voice.microphone, *([voice.device] if voice.device else []), voice.state]
+    facts.append("full duplex" if voice.duplex == "full" else "half duplex: it hears nothing while it speaks")
+    if voice.attenuation_db is not None:
+        facts.append(f"echo -{voice.attenuation_db:.0f} dB")
+    if voice.recording:
+        facts.append("RECORDING what is said to it")
+    return ", ".join(facts)
 
 
 def _models(status: Status) -> str:

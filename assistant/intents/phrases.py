@@ -11,7 +11,7 @@ from itertools import islice
 from hassil.expression import Alternative, Expression, Group, ListReference, TextChunk
 from hassil.numbers import get_rbnf_engine
 
-from .templates import Intent, Range, Slot, Wildcard, Words, parse
+from .templates import Intent, Slot, Wildcard, Words, parse
 
 MAX_WORDINGS = 200
 """How many ways to say one template are looked at."""
@@ -82,10 +82,8 @@ def _said(slot: Slot, language: str) -> list[str]:
         return list(slot.values)
     if isinstance(slot, Wildcard):
         return list(slot.examples)
-    if isinstance(slot, Range):
-        last = min(slot.last, max(MAX_NUMBER, slot.first))
-        return [spelled(number, language).replace("-", " ") for number in range(slot.first, last + 1)]
-    return []
+    last = min(slot.last, max(MAX_NUMBER, slot.first))
+    return [spelled(number, language).replace("-", " ") for number in range(slot.first, last + 1)]
 
 
 @cache

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from assistant import __version__
 from assistant.services import Services
 
-from . import auth, failures, routes, training
+from . import auth, failures, routes, training, voice
 from .openai import failures as api_failures
 from .openai.gate import Gate
 from .openai.routes import router
@@ -32,7 +32,8 @@ def build_app(
     """
     return Litestar(
         route_handlers=[
-            *routes.HANDLERS, *training.HANDLERS, events_route(services, stall_seconds), router(gate or Gate())
+            *routes.HANDLERS, *training.HANDLERS, *voice.HANDLERS, events_route(services, stall_seconds),
+            router(gate or Gate()),
         ],
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
         guards=[auth.check_source],

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -33,10 +33,11 @@ from assistant.voice.front import FrontEnd
 from assistant.voice.loop import VoiceLoop
 from assistant.voice.playback import Playback
 
-from .activity import Activity, Canceller, LoudnessActivity, NoEchoCanceller
+from .activity import Activity, Canceller
 from .audio import EchoPath
 from .engines import Replies, ScriptedLanguageModel
 from .known import KnownSpeechToText
+from .parts import activity_for, alone, canceller_for, turns_for
 from .plugin import OfferingPlugin
 from .result import HarnessResult, Noted, is_noted
 from .script import Script
@@ -122,7 +123,7 @@ class VoiceHarness:
         return self._audio
 
     async def __aenter__(self) -> VoiceHarness:
-        with _single():
+        with alone():
             await self._start()
         return self
 
@@ -138,7 +139,7 @@ class VoiceHarness:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            with _single():
+            with alone():
                 await self._stack.__aexit__(kind, error, trace)
         finally:
             self._services = self._audio = None
@@ -221,14 +222,15 @@ class VoiceHarness:
         thresholds = {name: one.threshold for name, one in settings.voice.wake.items() if one.threshold}
         spotter = WakeSpotter(detectors, thresholds)
         playback = Playback(RATE, settings.voice.volume)
-        canceller: Any = self._canceller or _canceller(settings, self._echo)
-        front = FrontEnd(canceller, _activity(self._activity), spotter, lambda: playback.sentence)
+        canceller: Any = self._canceller or canceller_for(settings, self._echo)
+        front = FrontEnd(canceller, activity_for(self._activity), spotter, lambda: playback.sentence)
         parts = Parts(
             settings, services.bus, services.db, services.plugins, services.pool,
             IntentMatcher(services.plugins.intents), services.paths,
         )  # fmt: skip
         phrases = {one.name: one.phrase for one in detectors}
-        loop = VoiceLoop(parts, services.sessions, playback, phrases=phrases, smart_turn=_turns(self._turns), tell=_ignore)
+        turns = turns_for(self._turns)
+        loop = VoiceLoop(parts, services.sessions, playback, phrases=phrases, smart_turn=turns, tell=_ignore)
         for kind in ("stt", "llm", "tts"):
             await services.pool.ready(kind)
         spotter.load()
@@ -263,20 +265,6 @@ def run_voice(
     return anyio.run(main)
 
 
-@contextmanager
-def _single() -> Iterator[None]:
-    """An error that is alone in its groups comes out of them, so that a test fails with what failed."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        found: BaseException = group
-        while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
-            found = found.exceptions[0]
-        if found is group or isinstance(found, BaseExceptionGroup):
-            raise
-        raise found from found.__cause__
-
-
 def _name(engine: Engine | str) -> str:
     return engine if isinstance(engine, str) else engine.name
 
@@ -286,30 +274,6 @@ def _detector(services: Services, name: str) -> WakeWord:
     if name not in offered:
         raise EngineNotFound(f"no plugin offers the wake word {name!r}", hint=f"there are: {', '.join(offered)}")
     return offered[name]
-
-
-def _canceller(settings: Settings, echo: EchoPath | None) -> Any:
-    if echo is None:
-        return NoEchoCanceller()
-    from assistant.voice.echo import EchoCanceller
-
-    return EchoCanceller(settings.voice.echo)
-
-
-def _activity(wanted: Activity | Path | None) -> Any:
-    if not isinstance(wanted, Path):
-        return wanted or LoudnessActivity()
-    from assistant.voice.activity import VoiceActivity
-
-    return VoiceActivity(wanted)
-
-
-def _turns(wanted: SmartTurn | Path | None) -> SmartTurn | None:
-    if not isinstance(wanted, Path):
-        return wanted
-    from assistant.voice.smart_turn import SmartTurn
-
-    return SmartTurn(wanted)
 
 
 def _nothing() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from assistant.errors import ModelNotFound
 
-from .frames import FRAME_BYTES, frames
+from .frames import frames
 from .levels import QUIETEST, decibels, power
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ class EnergyGate:
         return self.open
 
     def _listen(self, loudness: tuple[float, ...]) -> None:
-        if any([band.hear(power_) for band, power_ in zip(self.bands, loudness, strict=True)]):
+        risen = [band.hear(power_) for band, power_ in zip(self.bands, loudness, strict=True)]
+        if any(risen):
             self.open, self._quiet = True, 0
             self.opened += 1
         else:
@@ -192,7 +193,7 @@ class VoiceActivity:
         loudness = power(samples)
         self.level = decibels(loudness)
         was_open = self.gate.open
-        if not self.gate.hear(loudness, power(samples[1:] - EMPHASIS * samples[:-1])):
+        if not self.gate.hear(power(samples - samples.mean()), power(samples[1:] - EMPHASIS * samples[:-1])):
             if was_open:
                 self._recent.clear()
                 self._probability = 0.0

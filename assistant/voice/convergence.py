@@ -32,16 +32,18 @@ ENOUGH_DB = 10.0
 """Less than this is a failure: the readiness rule of KoljaB/echoff, 10 dB of reduction."""
 RELATED_DB = 20.0
 """Or less than this of what follows the playback, where noise or a voice limits the plain figure: working cancellers
-stayed above 25 dB, failing ones below 17 dB, in simulated rooms (tests/voice/test_convergence.py)."""
+stayed above 25 dB, failing ones below 17 dB, in simulated rooms (tests/rooms.py)."""
 MARGIN_DB = 5.0
 """A failed canceller must be better by so much before it is trusted again."""
 FAIL = frames(1.0) // STEP
 """After a failure of that length it is given up, which is about three seconds after the first sound."""
+LAPSE = frames(3.0) // STEP
+"""The same after it has worked: a voice may speak over it for so long, and by chance in its rhythm."""
 RECOVER = frames(2.0) // STEP
 """After that long above the margin it is trusted again."""
 LOST = frames(3.0) // STEP
-"""So much loud sound that has nothing to do with the playback, and no echo measured ever: it cannot be told what is
-heard."""
+"""So much loud sound that has nothing to do with the playback, before cancelling has ever worked: it cannot be told
+what is heard."""
 FIRST = frames(1.0) // STEP
 """Before that, a correlation may be chance."""
 LOUD_DB, QUIET_DB = 10.0, 6.0
@@ -72,6 +74,7 @@ class Convergence:
         self._with: NDArray[np.float64] = np.zeros((2, LAGS))
         self._energy = [0.0, 0.0]
         self._bad = self._good = self._lost = 0
+        self._worked = False
 
     def rest(self, near: float) -> None:
         """Take the power of a frame in which nothing of the own sound can be heard."""
@@ -93,7 +96,7 @@ class Convergence:
         if related >= RELATED:
             self._measure(lag)
             self._judge(left_db)
-        elif self.attenuation_db is None:
+        elif not self._worked:
             self._wonder()
 
     def _follow(self, near: float, clean: float, far: float) -> None:
@@ -133,7 +136,8 @@ class Convergence:
         self._bad = 0 if figure >= ENOUGH_DB or left_db >= RELATED_DB else self._bad + 1
         good = figure >= ENOUGH_DB + MARGIN_DB or left_db >= RELATED_DB + MARGIN_DB
         self._good = self._good + 1 if good else 0
-        self._decide(self._bad >= FAIL)
+        self._worked = self._worked or self._good >= RECOVER
+        self._decide(self._bad >= (LAPSE if self._worked else FAIL))
 
     def _wonder(self) -> None:
         """Nothing heard is like what is played: no echo arrives, or it arrives unrecognisable."""
@@ -145,6 +149,6 @@ class Convergence:
 
     def _decide(self, bad: bool) -> None:
         if bad and not self.failed:
-            self.failed, self._good = True, 0
+            self.failed, self._worked, self._good = True, False, 0
         elif self.failed and self._good >= RECOVER:
             self.failed, self._bad, self._lost = False, 0, 0

@@ -28,6 +28,9 @@ AFTER_WAKE = frames(0.3)
 """Frames before the detection that belong to the words: it comes some frames late, and people go on without a pause."""
 BEFORE_SPEECH = frames(0.8)
 """Frames before speech was noticed that may hold its beginning."""
+GREETING = frames(0.35)
+"""Frames after a wake word without words before the sound that invites to speak: whoever goes on without a pause needs
+none, and it would be in the way of the words."""
 ONSET = frames(0.08)
 """Frames in a row with speech after which words are taken without a wake word."""
 LIKELY = 0.5
@@ -85,7 +88,10 @@ class Utterance:
     long as a key is held."""
     endpointer: Endpointer
     wake: str = ""
+    greeting: int = 0
+    """The frame in which the sound that invites to speak is due; 0: none is."""
     drafted: bool = False
+    partial: str = ""
     closing: bool = False
 
 
@@ -145,6 +151,9 @@ class Dialogue:
     def partial(self, text: str) -> None:
         """What has been understood so far."""
         self._overtake(text)
+        if self._utterance is not None:
+            self._utterance.partial = text
+            self._check_command(self._utterance)
         self._settle()
 
     def draft(self, text: str) -> None:
@@ -213,7 +222,7 @@ class Dialogue:
         if utterance is None or utterance.wake != hit.name:
             return
         if confirmed:
-            self._effect("woken")
+            self._greet()
         else:
             self._drop("not_woken", "", utterance)
         self._settle()
@@ -283,7 +292,11 @@ class Dialogue:
         if self._settings.second_look:
             self._stage.confirm(hit, [heard.pcm for heard in self._recent])
         else:
-            self._effect("woken")
+            self._greet()
+
+    def _greet(self) -> None:
+        if self._utterance is not None:
+            self._utterance.greeting = self._clock + GREETING
 
     def _notice(self, heard: Heard) -> None:
         """Begin to take words, if what is heard now is the beginning of some."""
@@ -313,6 +326,10 @@ class Dialogue:
         if utterance.closing:
             return
         self._stage.feed(heard.pcm)
+        if utterance.greeting and heard.clock >= utterance.greeting:
+            utterance.greeting = 0
+            if not self._onset:
+                self._effect("woken")
         if utterance.kind == "talk":
             return
         self._changed(utterance.endpointer.process(heard.clock, heard.speech), utterance)
@@ -325,10 +342,12 @@ class Dialogue:
             return
         match change.kind:
             case "started":
+                utterance.greeting = 0
                 self._stage.publish(events.SpeechStarted(clock=round(change.clock * FRAME_SECONDS, 2)))
             case "paused":
                 utterance.drafted = True
                 self._stage.pause()
+                self._check_command(utterance)
             case "resumed":
                 utterance.drafted = False
                 self._stage.withdraw()
@@ -337,6 +356,11 @@ class Dialogue:
             case "ended":
                 waited = max(0, change.clock - change.last_speech) * FRAME_SECONDS
                 self._close(change.reason or "silence", waited, utterance)
+
+    def _check_command(self, utterance: Utterance) -> None:
+        """A pause after the words of a whole command ends them; the transcript has what came since, if anything did."""
+        if not utterance.closing and utterance.kind == "asked" and self._is_command(self._words(utterance.partial)):
+            self._changed(utterance.endpointer.hear(True), utterance)
 
     def _close(
         self,

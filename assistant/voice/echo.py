@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from .convergence import Convergence
-from .frames import FRAME, FRAME_BYTES, RATE, SILENCE, frames
+from .frames import FRAME, RATE, SILENCE, frames
 from .levels import power
 
 if TYPE_CHECKING:
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 AUDIBLE_POWER = 1e-6
 """Mean square from which the loudspeaker counts as playing: -60 dBFS, which arrives softer than a quiet room."""
 TAIL = frames(0.4)
-"""How long what was played last may still arrive: 0.25 s through the buffers of a Bluetooth device, the rest to fade."""
+"""How long what was played last may still arrive: 0.25 s through the buffers of a Bluetooth device; the rest fades."""
 RUN_ON = frames(2.0)
 """How long the canceller goes on after the last sound: between two sentences it is not stopped."""
 WARM_UP = frames(3.0)
-"""Sound that the canceller needs before its result is trusted. LiveKit's agents wait as long (turn.py,
-``aec_warmup_duration``); simulated rooms with 0.8 s of reverberation leaked speech for 2.5 s (tests/voice/test_echo.py)."""
+"""Sound that the canceller needs before its result is trusted. LiveKit's agents wait as long; a simulated room
+with 0.8 s of reverberation and a loud echo leaked speech for 2.5 s, then no more (tests/voice/test_echo.py)."""
 DELAY = 128
 """Samples by which the canceller delays what it lets through at 16 kHz (pywebrtc-audio 0.2.0, measured)."""
 SETTLE = frames(0.1)
@@ -55,7 +55,7 @@ class EchoCanceller:
         self._cancelling = False
         self._played = 0
         self._since_sound = RUN_ON
-        self._since_audible = TAIL + RUN_ON
+        self._since_audible = TAIL
 
     @property
     def attenuation_db(self) -> float | None:

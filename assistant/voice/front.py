@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 class FrontEnd:
     """Runs in the audio thread, once every 10 ms; used from one thread at a time.
 
+    In half duplex nothing is heard while the assistant speaks and what it said may still arrive; its earcons and rings
+    are no speech, and words may well begin with them.
+
     Args:
         own_words: the sentence that the assistant is saying, to which no wake word is believed.
     """
@@ -28,6 +31,7 @@ class FrontEnd:
         self.spotter = spotter
         self._own_words = own_words
         self._clock = 0
+        self._own = ""
 
     def process(self, near: bytes, far: bytes) -> Heard:
         """One frame of the microphone, and what the loudspeaker played in it.
@@ -39,11 +43,11 @@ class FrontEnd:
         self._clock += 1
         clean = self.echo.process(near, far)
         playing = self.echo.audible
-        if playing and self.echo.duplex == "half":
+        self._own = (self._own_words() or self._own) if playing else ""
+        if self._own and self.echo.duplex == "half":
             clean = SILENCE
         speech = self.activity.process(clean)
-        own = self._own_words() if playing else ""
-        hits = self.spotter.process(clean, speech=speech, own_text=own)
+        hits = self.spotter.process(clean, speech=speech, own_text=self._own)
         return Heard(
             clock=self._clock, pcm=clean, speech=speech, level=self.activity.level, playing=playing, hits=hits
         )

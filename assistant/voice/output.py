@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from .devices.resampling import Resampler
-
 if TYPE_CHECKING:
     from assistant.engines import AudioChunk
 
@@ -76,14 +74,18 @@ def pull_at(playback: Playback, rate: int) -> Callable[[int], bytes]:
     """What a loudspeaker of another rate calls for sound; for one thread."""
     if rate == playback.rate:
         return playback.pull
-    resampler, waiting = Resampler(playback.rate, rate), bytearray()
+    import numpy as np
+    import soxr
+
+    stream, waiting = soxr.ResampleStream(playback.rate, rate, 1, dtype="int16"), bytearray()
 
     def pull(count: int) -> bytes:
         while len(waiting) < 2 * count:
             missing = count - len(waiting) // 2
-            waiting.extend(resampler.process(playback.pull(max(1, round(missing * playback.rate / rate)))))
-        pcm = bytes(waiting[: 2 * count])
+            pcm = playback.pull(max(1, round(missing * playback.rate / rate)))
+            waiting.extend(stream.resample_chunk(np.frombuffer(pcm, np.int16)).tobytes())
+        wanted = bytes(waiting[: 2 * count])
         del waiting[: 2 * count]
-        return pcm
+        return wanted
 
     return pull

@@ -6,7 +6,7 @@ import copy
 import importlib.util
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
 
 from assistant import events
 from assistant.engines import AudioChunk
@@ -156,7 +157,7 @@ class VoiceService:
         """
         self._running()[1].dialogue.stop()
 
-    async def simulate(self, pcm: bytes) -> AsyncIterator[events.Event | AudioChunk]:
+    async def simulate(self, pcm: bytes) -> AsyncGenerator[events.Event | AudioChunk]:
         """The same loop over a recording, on its sample clock; its events, and at last all that was played.
 
         Args:
@@ -165,21 +166,41 @@ class VoiceService:
         Raises:
             VoiceError, ModelError: as for ``listen``.
         """
-        from .virtual import ticks
-
         detectors = self._detectors()
         folders = await self._folders()
+        send, receive = anyio.create_memory_object_stream[events.Event | AudioChunk](100)
+        scope = anyio.CancelScope()
+        self._tasks.start_soon(self._simulate, pcm, detectors, folders, send, scope)
+        try:
+            async with receive:
+                async for item in receive:
+                    yield item
+        finally:
+            scope.cancel()
+
+    async def _simulate(
+        self,
+        pcm: bytes,
+        detectors: list[WakeWord],
+        folders: dict[str, Path],
+        send: MemoryObjectSendStream[events.Event | AudioChunk],
+        scope: anyio.CancelScope,
+    ) -> None:
+        from .virtual import ticks
+
         happened: deque[events.Event] = deque()
         played = bytearray()
-        async with self._assembled(detectors, folders, RATE, happened.append) as (front, loop, playback):
-            frames = (pcm[start : start + FRAME_BYTES] for start in range(0, len(pcm), FRAME_BYTES))
-            async for block in ticks(front, loop, playback, frames):
-                played += block
+        with scope:
+            async with send:
+                async with self._assembled(detectors, folders, RATE, happened.append) as (front, loop, playback):
+                    frames = (pcm[start : start + FRAME_BYTES] for start in range(0, len(pcm), FRAME_BYTES))
+                    async for block in ticks(front, loop, playback, frames):
+                        played += block
+                        while happened:
+                            await send.send(happened.popleft())
                 while happened:
-                    yield happened.popleft()
-        while happened:
-            yield happened.popleft()
-        yield AudioChunk(pcm=bytes(played), sample_rate=RATE)
+                    await send.send(happened.popleft())
+                await send.send(AudioChunk(pcm=bytes(played), sample_rate=RATE))
 
     def _running(self) -> tuple[RealtimeAudio[Heard], VoiceLoop]:
         if self._audio is None or self._loop is None:

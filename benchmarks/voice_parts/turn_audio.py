@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
 
 from assistant.testing import audio
 from assistant.voice.frames import FRAME, RATE
@@ -26,11 +29,11 @@ VOICES = {
 
 TEXTS = {
     "tuning": (
-        "set a timer for|ten minutes", "set an alarm for|um,|half past six tomorrow", "what time is it?",
+        "set a timer for|ten minutes", "set an alarm for|half past six tomorrow", "what time is it?",
         "what time is it|in Tokyo?", "how much time is left?", "cancel the|pasta timer", "yes", "no thanks",
         "set a timer for five minutes|and thirty seconds", "what is twelve|times eight?", "what day is it tomorrow?",
         "put milk,|eggs,|flour|and two lemons on the shopping list", "who wrote|the Count of Monte Cristo?",
-        "tell me a story about|a dragon who|was afraid of fire", "play some|uh,|jazz in the living room",
+        "tell me a story about|a dragon who|was afraid of fire", "play some|jazz in the living room",
         "what's the weather going to be like?", "can you explain|how a heat pump works?",
         "remind me to call|my brother|on Saturday morning", "I think we should|maybe|go there by train",
         "turn the lights in the kitchen|down to thirty percent", "how far is it from|Berlin to Prague?",
@@ -38,11 +41,11 @@ TEXTS = {
         "write an email to Anna|and tell her that|I will be late",
     ),
     "test": (
-        "start a timer for|twenty five minutes", "wake me up at|uh,|a quarter to seven", "what's the date today?",
+        "start a timer for|twenty five minutes", "wake me up at|a quarter to seven", "what's the date today?",
         "what's the time|in Buenos Aires?", "which timers are running?", "stop the|egg timer", "yeah", "hello?",
         "set a timer for one hour|and twenty minutes", "how much is ninety|divided by six?", "what time is it now?",
         "we need bread,|butter,|some cheese|and a bottle of wine", "when was|the Eiffel Tower built?",
-        "give me a recipe for|pancakes|without any eggs", "switch off|um,|the lamp next to the sofa",
+        "give me a recipe for|pancakes|without any eggs", "switch off|the lamp next to the sofa",
         "is it going to rain this afternoon?", "what is the difference between|a virus and a bacterium?",
         "tell Martin that|the meeting|is moved to Friday", "well|I would rather|stay at home tonight",
         "set the heating in the bedroom|to nineteen degrees", "how do I get from|the airport to the station?",
@@ -51,6 +54,13 @@ TEXTS = {
     ),
 }  # fmt: skip
 """Each bar is where the speaker hesitates."""
+
+KINDS = ("bare", "drawn out", "filled")
+"""How: the voice just stops, or the last word is drawn out, or there is an "um"; one as often as the other."""
+DRAWN_OUT = 2.2
+"""How many times longer that word gets."""
+FILLER = ("um", 120)
+"""What is said, with words a minute."""
 
 RECORDINGS: dict[str, dict[str, tuple[float, ...]]] = {
     "tuning": {"two_cities.wav": ()},
@@ -91,7 +101,7 @@ def recorded(half: str, folder: Path) -> Iterator[Utterance]:
             continue
         pcm = audio.read(folder / name)
         bounds = [0, *(2 * round(second * RATE) for second in cuts), len(pcm)]
-        for number, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False), 1):
+        for number, (start, stop) in enumerate(pairwise(bounds), 1):
             yield Utterance(f"{name} {number}", _in_its_room(pcm[start:stop]), finished=name not in UNFINISHED)
 
 
@@ -104,7 +114,7 @@ def commands(folder: Path, every: int = 1) -> Iterator[Utterance]:
 def pause(chance: random.Random) -> float:
     """How long somebody pauses within a turn, in seconds; as ``SURVIVAL`` has it."""
     share = chance.random()
-    for (shorter, more), (longer, fewer) in zip(SURVIVAL, SURVIVAL[1:], strict=False):
+    for (shorter, more), (longer, fewer) in pairwise(SURVIVAL):
         if share >= fewer:
             return shorter + (longer - shorter) * (more - share) / (more - fewer)
     return SURVIVAL[-1][0]
@@ -112,23 +122,48 @@ def pause(chance: random.Random) -> float:
 
 def _hesitant(text: str, voice: str, speed: int, chance: random.Random) -> Utterance:
     """The text in one breath, taken apart at its bars."""
-    plain = " ".join(text.replace("|", " ").split())
-    speech = audio.synthesise(plain, voice, speed)
-    starts = _bars(text, [word.text for word in speech.words])
-    pcm, said, shift, at = bytearray(audio.silence(BEFORE)), [], BEFORE, 0.0
-    for index, word in enumerate(speech.words):
-        if index in starts:
-            pcm += _faded(_piece(speech.pcm, at, word.start))
-            length = pause(chance)
-            pcm += audio.silence(length)
-            shift, at = shift + length, word.start
-        said.append((word.start + shift, word.text))
-    pcm += _faded(_piece(speech.pcm, at, speech.seconds))
-    end = len(pcm) / 2 / RATE
+    speech = audio.synthesise(" ".join(text.replace("|", " ").split()), voice, speed)
+    words = speech.words
+    bars = _bars(text, [word.text for word in words])
+    pcm, said, kind = bytearray(audio.silence(BEFORE)), [], ""
+    for index, word in enumerate(words):
+        piece = speech.pcm[2 * round(word.start * RATE) : 2 * round(word.end * RATE)]
+        said.append((_seconds(pcm), word.text))
+        before, kind = kind, chance.choice(KINDS) if index + 1 in bars else ""
+        piece = _faded(piece, start=bool(before), stop=bool(kind))
+        pcm += drawn_out(piece) if kind == "drawn out" else piece
+        if kind == "filled":
+            pcm += audio.silence(0.05)
+            said.append((_seconds(pcm), FILLER[0]))
+            pcm += audio.synthesise(FILLER[0], voice, FILLER[1]).pcm
+        if kind:
+            pcm += audio.silence(pause(chance))
+    end = _seconds(pcm)
     pcm += audio.silence(AFTER)
-    seconds = audio.seconds_of(bytes(pcm))
-    room = audio.noise("pink", seconds, ROOM_DBFS, seed=chance.randrange(1000))
+    room = audio.noise("pink", _seconds(pcm), ROOM_DBFS, seed=chance.randrange(1000))
     return Utterance(f"{text} ({voice})", audio.mix(bytes(pcm), room), tuple(said), end)
+
+
+def drawn_out(pcm: bytes) -> bytes:
+    """``DRAWN_OUT`` times as long at the same pitch: windows of 30 ms are laid over each other where they fit best."""
+    wave = audio.to_samples(pcm)
+    size, hop, reach = 480, 240, 200
+    if len(wave) < 2 * size:
+        return pcm
+    out, at = np.zeros(round(len(wave) * DRAWN_OUT) + size), 0
+    for start in range(0, len(out) - size, hop):
+        wanted = min(round(start / DRAWN_OUT), len(wave) - size)
+        if start:
+            goes_on = wave[at + hop : at + hop + size]
+            low, high = max(0, wanted - reach), min(len(wave) - size, wanted + reach)
+            fits = np.correlate(wave[low : high + len(goes_on)], goes_on, "valid")
+            at = low + int(fits.argmax())
+        out[start : start + size] += wave[at : at + size] * np.hanning(size)
+    return _faded(audio.to_pcm(out))
+
+
+def _seconds(pcm: bytes | bytearray) -> float:
+    return len(pcm) / 2 / RATE
 
 
 def _bars(text: str, words: Sequence[str]) -> set[int]:
@@ -143,17 +178,15 @@ def _bars(text: str, words: Sequence[str]) -> set[int]:
     return found
 
 
-def _piece(pcm: bytes, start: float, stop: float) -> bytes:
-    return pcm[2 * round(start * RATE) : 2 * round(stop * RATE)]
-
-
-def _faded(pcm: bytes) -> bytes:
+def _faded(pcm: bytes, *, start: bool = True, stop: bool = True) -> bytes:
     """With soft edges of 10 ms, that no cut is heard."""
     samples = audio.to_samples(pcm)
     edge = min(FRAME, len(samples) // 2)
-    for place in range(edge):
-        samples[place] *= place / edge
-        samples[-1 - place] *= place / edge
+    ramp = np.arange(edge) / max(edge, 1)
+    if start:
+        samples[:edge] *= ramp
+    if stop:
+        samples[len(samples) - edge :] *= ramp[::-1]
     return audio.to_pcm(samples)
 
 

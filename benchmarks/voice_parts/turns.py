@@ -6,22 +6,25 @@ settings gives a curve. A pause counts from 0.2 s. Who is cut off goes on in a n
 
 from __future__ import annotations
 
+import logging
 import statistics
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
-import msgspec
+import assistant_calculator
+from assistant_clock.sentences import intents as clock_intents
+from llm_parts.world import Row, at_most, say, told
 
+from assistant.hookspecs import PluginContext, PluginSettings
 from assistant.intents import IntentMatcher
 from assistant.testing.audio import frames_of
 from assistant.voice.activity import VoiceActivity
 from assistant.voice.endpoint import LONGEST_PAUSE, ON, PACES, PAUSE, Endpointer, Pace
 from assistant.voice.frames import FRAME_BYTES, FRAME_SECONDS, frames
 from assistant.voice.smart_turn import SAMPLES, SmartTurn
-
-from llm_parts.world import Row, say
+from assistant.voice.unfinished import unfinished
 
 from .turn_audio import Utterance, commands, recorded, synthesised
 
@@ -31,13 +34,14 @@ THINKING = frames(0.06)
 """Time that the turn model takes."""
 SILENCES = (0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.25, 1.6, 2.0, 2.4)
 """Seconds of silence that end a turn, for silence alone."""
-SCALES = (0.6, 0.8, 1.0, 1.25, 1.6)
-"""What the seconds of ``balanced`` are multiplied with."""
+SCALES = (0.6, 0.8, 1.25, 1.6)
+"""What the seconds of ``balanced`` are multiplied with, beside the three settings as they are."""
 REACH = 0.5
 """Cut-offs of ours ÷ those of silence alone at the same mean latency."""
 
 
-class Taken(msgspec.Struct):
+@dataclass(frozen=True)
+class Taken:
     """An utterance as the endpointer gets it."""
 
     name: str
@@ -45,13 +49,15 @@ class Taken(msgspec.Struct):
     """The probability of each frame."""
     judged: dict[int, float]
     """The turn model's probability, by the frame of the pause."""
-    commands: list[int]
-    """The frames of pauses where the words were a whole command."""
     end: int
     """The frame of the last word's end."""
     pauses: int
     """Within the turn."""
     finished: bool
+    commands: list[int]
+    """The frames of pauses where the words were a whole command."""
+    open: list[int]
+    """The frames of pauses where they must go on."""
 
 
 @dataclass(frozen=True)
@@ -84,53 +90,40 @@ class Score:
 
 
 class Ears:
-    """Turns sound into what the endpointer gets; results are kept in a folder.
+    """Turns sound into what the endpointer gets.
 
     Args:
         is_command: whether words are a whole command.
-        kept: a folder for results, which cost a second each.
     """
 
-    def __init__(self, silero: Path, smart_turn: Path, is_command: Callable[[str], bool], kept: Path) -> None:
+    def __init__(self, silero: Path, smart_turn: Path, is_command: Callable[[str], bool]) -> None:
         self._activity = VoiceActivity(silero)
         self._smart_turn = SmartTurn(smart_turn)
         self._is_command = is_command
-        self._kept = kept
-        kept.mkdir(parents=True, exist_ok=True)
 
     def take(self, utterance: Utterance) -> Taken:
         """The utterance as the endpointer gets it."""
-        sums = [zlib.crc32(part) for part in (utterance.pcm, repr(utterance).encode())]
-        file = self._kept / "-".join(f"{one:08x}" for one in sums)
-        if file.exists():
-            return msgspec.json.decode(file.read_bytes(), type=Taken)
-        taken = self._taken(utterance)
-        file.write_bytes(msgspec.json.encode(taken))
-        return taken
-
-    def _taken(self, utterance: Utterance) -> Taken:
         self._activity.reset()
         speech = [self._activity.process(frame) for frame in frames_of(utterance.pcm)]
         heard = max((clock for clock, one in enumerate(speech, 1) if one >= ON), default=0)
         end = heard if utterance.end is None else frames(utterance.end)
         stops = _stops(speech, end)
         judged = {clock: self._smart_turn.probability(_until(utterance.pcm, clock)) for clock in stops}
-        whole = [clock for clock in stops if self._is_whole(utterance, clock)]
         pauses = sum(1 for length in _gaps(speech, end) if length >= HOLD)
-        return Taken(utterance.name, speech, judged, whole, end, pauses, utterance.finished)
+        words = {clock: _words(utterance, clock) for clock in stops}
+        return Taken(
+            name=utterance.name, speech=speech, judged=judged, end=end, pauses=pauses, finished=utterance.finished,
+            commands=[clock for clock, said in words.items() if said and self._is_command(said)],
+            open=[clock for clock, said in words.items() if unfinished(said)],
+        )  # fmt: skip
 
-    def _is_whole(self, utterance: Utterance, clock: int) -> bool:
-        """As a recogniser without errors would have it."""
-        words = [word for second, word in utterance.said if second < (clock - PAUSE) * FRAME_SECONDS]
-        return bool(words) and self._is_command(" ".join(words))
 
-
-def score(taken: Iterable[Taken], pace: Pace, *, model: bool = False, intents: bool = False) -> Score:
+def score(taken: Iterable[Taken], pace: Pace, *, model: bool = False, words: bool = False) -> Score:
     """Every utterance through an endpointer of that pace."""
     latencies: list[float] = []
     cuts = spoiled = pauses = utterances = 0
     for one in taken:
-        ended = _ends(one, pace, model=model, intents=intents)
+        ended = _ends(one, pace, model=model, words=words)
         early = sum(1 for clock in ended if clock < one.end)
         cuts, pauses = cuts + early, pauses + one.pauses
         spoiled, utterances = spoiled + bool(early), utterances + bool(one.pauses)
@@ -139,7 +132,7 @@ def score(taken: Iterable[Taken], pace: Pace, *, model: bool = False, intents: b
     return Score(tuple(latencies), cuts, pauses, spoiled, utterances)
 
 
-def _ends(taken: Taken, pace: Pace, *, model: bool, intents: bool) -> list[int]:
+def _ends(taken: Taken, pace: Pace, *, model: bool, words: bool) -> list[int]:
     """The frames in which turns ended."""
     endpointer = Endpointer(pace, judged=model)
     endpointer.begin(0, wait_seconds=60.0)
@@ -148,8 +141,8 @@ def _ends(taken: Taken, pace: Pace, *, model: bool, intents: bool) -> list[int]:
         changes = [endpointer.process(clock, speech)]
         if changes[0] is not None and changes[0].kind == "paused":
             asked = clock
-            if intents:
-                changes.append(endpointer.hear(clock in taken.commands))
+            if words:
+                changes.append(endpointer.hear(clock in taken.commands, unfinished=clock in taken.open))
         if model and asked and clock == asked + THINKING and asked in taken.judged:
             changes.append(endpointer.judge(taken.judged[asked]))
         if any(change is not None and change.kind == "ended" for change in changes):
@@ -177,7 +170,12 @@ def _stops(speech: Sequence[float], end: int) -> list[int]:
 def _gaps(speech: Sequence[float], end: int) -> list[int]:
     """How many frames each silence within the turn lasts."""
     loud = [clock for clock, one in enumerate(speech[:end], 1) if one >= ON]
-    return [after - before - 1 for before, after in zip(loud, loud[1:], strict=False) if after - before > 1]
+    return [after - before - 1 for before, after in pairwise(loud) if after - before > 1]
+
+
+def _words(utterance: Utterance, clock: int) -> str:
+    """What a recogniser without errors would have understood so far."""
+    return " ".join(word for second, word in utterance.said if second < (clock - PAUSE) * FRAME_SECONDS)
 
 
 def _until(pcm: bytes, clock: int) -> bytes:
@@ -191,12 +189,64 @@ def scaled(pace: Pace, scale: float) -> Pace:
     return replace(pace, alone=pace.alone * scale, intent=pace.intent * scale, judged=judged)
 
 
+def silence_alone(taken: Sequence[Taken]) -> list[Score]:
+    """The curve of a fixed silence."""
+    return [score(taken, Pace(seconds, seconds, ((0.0, seconds),))) for seconds in SILENCES]
+
+
 def at_latency(curve: Sequence[Score], latency: float) -> float:
     """Cut-offs per pause of silence alone at a mean latency, on the line between two of its settings."""
     points = sorted((one.latency, one.rate) for one in curve)
     if latency <= points[0][0]:
         return points[0][1]
-    for (sooner, more), (later, fewer) in zip(points, points[1:], strict=False):
+    for (sooner, more), (later, fewer) in pairwise(points):
         if latency <= later:
             return more + (fewer - more) * (latency - sooner) / (later - sooner)
     return points[-1][1]
+
+
+def turns(
+    silero: Path, smart_turn: Path, recordings: Path | None = None, whole_commands: Path | None = None
+) -> list[Row]:
+    """The curves of the test set; the settings were chosen on the other one, of other texts, voices and speakers.
+
+    Args:
+        silero: the folder of the model ``silero-vad``.
+        smart_turn: the folder of the model ``smart-turn``.
+        recordings: a folder with some of ``turn_audio.RECORDINGS``.
+        whole_commands: a folder of recordings each of which is one command as people say it.
+    """
+    context = PluginContext("calculator", PluginSettings(), Path(), logging.getLogger(__name__), lambda _event: None)
+    matcher = IntentMatcher([*clock_intents(), *assistant_calculator.register_intents(context)])
+    ears = Ears(silero, smart_turn, lambda text: matcher.match(text) is not None)
+    say("synthesised commands")
+    spoken = [ears.take(one) for one in synthesised("test")]
+    say("recordings")
+    real = [ears.take(one) for one in recorded("test", recordings)] if recordings else []
+    rows = list(_rows("test set", [*spoken, *real], words=True))
+    rows += [row for row in _rows("test set, sound only", [*spoken, *real], words=False) if row.reach == "-"]
+    if whole_commands is not None:
+        say("whole commands")
+        rows += _rows("people's commands", [ears.take(one) for one in commands(whole_commands)], words=False)
+    return rows
+
+
+def _rows(name: str, taken: Sequence[Taken], *, words: bool) -> Iterator[Row]:
+    curve = silence_alone(taken)
+    ratios = []
+    settings: list[tuple[str, Pace]] = [(patience, pace) for patience, pace in PACES.items()]
+    settings += [(f"balanced x {scale:g}", scaled(PACES["balanced"], scale)) for scale in SCALES]
+    for seconds, one in zip(SILENCES, curve, strict=True):
+        yield _told(f"{name}: silence of {seconds:g} s", one, "")
+    for patience, pace in settings:
+        ours = score(taken, pace, model=True, words=words)
+        theirs = at_latency(curve, ours.latency)
+        ratios.append(ours.rate / theirs if theirs else 1.0)
+        yield _told(f"{name}: {patience}", ours, f"; silence alone {theirs:.3f} at that latency")
+    note = f"{curve[0].pauses} pauses, {len(curve[0].latencies)} ends"
+    yield at_most(f"{name}: cut-offs ÷ those of silence alone at the same latency", ratios, REACH, note)
+
+
+def _told(what: str, one: Score, more: str) -> Row:
+    ends = f"latency mean {one.latency:.3f} s, p95 {one.p95:.2f} s"
+    return told(f"{what}: cut-offs per pause", [one.rate], "", f"{ends}; {one.spoiled} of {one.utterances} turns{more}")

@@ -190,7 +190,7 @@ def pcm(sound: Sound) -> bytes:
 
 def recording(file: Path) -> Sound:
     """A file's samples at 16 kHz."""
-    return np.frombuffer(audio_files.read(file).pcm, "<i2").astype(np.float32) / 32768
+    return np.asarray(np.frombuffer(audio_files.read(file).pcm, "<i2") / 32768, np.float32)
 
 
 def quiet(seconds: float) -> Sound:

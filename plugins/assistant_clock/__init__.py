@@ -1,4 +1,4 @@
-"""The time and the date anywhere, and timers that survive a restart."""
+"""The time and the date anywhere, and timers and alarms that survive a restart."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from assistant import Intent, PluginContext, PluginError, PluginSettings, Tool, ToolError, hookimpl
 
 if TYPE_CHECKING:
+    from .alarms import Alarms
     from .timers import Timers
 
 
@@ -24,7 +25,7 @@ class Clock:
     """The plugin; what it remembers belongs to the context of one daemon."""
 
     def __init__(self) -> None:
-        self._timers: WeakKeyDictionary[PluginContext, Timers] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[PluginContext, tuple[Timers, Alarms]] = WeakKeyDictionary()
 
     @hookimpl
     def plugin_settings(self) -> type[PluginSettings]:
@@ -33,12 +34,14 @@ class Clock:
 
     @hookimpl
     def register_tools(self, context: PluginContext) -> Iterable[Tool]:
-        """The time, the date and the timers."""
+        """The time, the date, the timers and the alarms."""
+        from .alarm_tools import AlarmTools
         from .calendar_tools import CalendarTools
         from .timer_tools import TimerTools
 
         calendar = CalendarTools(_home(context))
-        timers = TimerTools(self._of(context))
+        kept = self._of(context)
+        timers, alarms = TimerTools(kept[0]), AlarmTools(kept[1])
         return [
             Tool.of(calendar.get_time),
             Tool.of(calendar.get_date),
@@ -46,40 +49,48 @@ class Clock:
             Tool.of(timers.cancel_timer, effect="write"),
             Tool.of(timers.timer_left),
             Tool.of(timers.list_timers),
+            Tool.of(alarms.set_alarm, effect="write"),
+            Tool.of(alarms.cancel_alarm, effect="write"),
+            Tool.of(alarms.list_alarms),
         ]
 
     @hookimpl
     def register_intents(self, context: PluginContext) -> Iterable[Intent]:
         """The usual ways to ask for them."""
-        from .sentences import intents
+        from . import alarm_sentences, sentences
 
-        return intents()
+        return [*sentences.intents(), *alarm_sentences.intents()]
 
     @hookimpl
     def lifespan(self, context: PluginContext) -> AbstractAsyncContextManager[None]:
-        """Fires the timers."""
+        """Fires the timers and the alarms."""
         return self._running(context)
 
     @asynccontextmanager
     async def _running(self, context: PluginContext) -> AsyncIterator[None]:
         import anyio
 
-        timers = self._of(context)
-        timers.load()
+        kept = self._of(context)
+        for schedule in kept:
+            schedule.load()
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(timers.run)
+                for schedule in kept:
+                    tasks.start_soon(schedule.run)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            self._timers.pop(context, None)
+            self._kept.pop(context, None)
 
-    def _of(self, context: PluginContext) -> Timers:
+    def _of(self, context: PluginContext) -> tuple[Timers, Alarms]:
+        from .alarms import Alarms
         from .timers import Timers
 
-        if context not in self._timers:
-            self._timers[context] = Timers(context.data_dir / "timers.json", context.publish, context.log)
-        return self._timers[context]
+        if context not in self._kept:
+            folder, publish, log = context.data_dir, context.publish, context.log
+            timers = Timers(folder / "timers.json", publish, log)
+            self._kept[context] = timers, Alarms(folder / "alarms.json", publish, log, _home(context))
+        return self._kept[context]
 
 
 def _home(context: PluginContext) -> str:

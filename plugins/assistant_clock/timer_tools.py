@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Awaitable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
 from assistant import ToolError
 
 from . import speech
+from .names import clean, stored, with_article
 from .timers import Timer, Timers
 
 MAX_TIMERS = 100
 MAX_SECONDS = 7 * 24 * 3600
-MAX_NAME = 60
-"""Characters of a timer's name."""
 
 _Amount = Annotated[float, msgspec.Meta(ge=0)]
 _Name = Annotated[str, msgspec.Meta(description="What the timer is for, such as pasta; may be empty.")]
-_T = TypeVar("_T")
+_KIND, _PLURAL = "timer", "timers"
 
 
 class TimerTools:
@@ -37,8 +34,8 @@ class TimerTools:
             raise ToolError("A timer can run for 1 second up to 7 days.", hint="Say for how long.")
         if len(self._timers.running()) >= MAX_TIMERS:
             raise ToolError(f"There are {MAX_TIMERS} timers already.", hint="Cancel one first.")
-        timer = await _stored(self._timers.add(total, _clean(name)))
-        return f"Timer set for {speech.duration(total)}{f' for {_with_article(timer.name)}' if timer.name else ''}."
+        timer = await stored(self._timers.add(total, clean(name, _KIND)), _PLURAL)
+        return f"Timer set for {speech.duration(total)}{f' for {with_article(timer.name)}' if timer.name else ''}."
 
     async def cancel_timer(
         self,
@@ -52,14 +49,14 @@ class TimerTools:
         running = self._timers.running()
         if not running:
             return "There are no timers running."
-        if all_timers or _clean(name).casefold() in {"all", "every", "everything"}:
-            await _stored(self._timers.cancel(running))
+        if all_timers or clean(name, _KIND).casefold() in {"all", "every", "everything"}:
+            await stored(self._timers.cancel(running), _PLURAL)
             count = len(running)
             return "The timer is cancelled." if count == 1 else f"All {count} timers are cancelled."
         found = _select(running, name, _total(hours, minutes, seconds))
         if len(found) > 1:
             raise ToolError(f"There are {len(found)} timers: {_listed(found)}.", hint="Say which one, or all.")
-        await _stored(self._timers.cancel(found))
+        await stored(self._timers.cancel(found), _PLURAL)
         return f"T{_label(found[0])[1:]} is cancelled."
 
     async def timer_left(self, name: _Name = "", hours: _Amount = 0, minutes: _Amount = 0, seconds: _Amount = 0) -> str:
@@ -85,13 +82,6 @@ class TimerTools:
         return f"{speech.duration(self._timers.left(timer))} left on {_label(timer)}"
 
 
-async def _stored(change: Awaitable[_T]) -> _T:
-    try:
-        return await change
-    except OSError as error:
-        raise ToolError(f"The timers cannot be stored: {error.strerror}.") from error
-
-
 def _total(hours: float, minutes: float, seconds: float) -> float:
     total = hours * 3600 + minutes * 60 + seconds
     if not math.isfinite(total) or min(hours, minutes, seconds) < 0:
@@ -101,13 +91,13 @@ def _total(hours: float, minutes: float, seconds: float) -> float:
 
 def _select(running: list[Timer], name: str, seconds: float) -> list[Timer]:
     """Those with this name and duration; an empty name and no duration are any."""
-    wanted = _clean(name).casefold()
+    wanted = clean(name, _KIND).casefold()
     found = [timer for timer in running if not seconds or timer.seconds == seconds]
     same = [timer for timer in found if timer.name.casefold() == wanted]
     if wanted:
         found = same or [timer for timer in found if wanted in timer.name.casefold()]
     if not found:
-        what = f"{speech.adjective(seconds)} timer" if seconds else f"timer for {_with_article(wanted)}"
+        what = f"{speech.adjective(seconds)} timer" if seconds else f"timer for {with_article(wanted)}"
         raise ToolError(f"There is no {what}.", hint=f"There is {_listed(running)}.")
     return found
 
@@ -119,11 +109,3 @@ def _listed(timers: list[Timer]) -> str:
 def _label(timer: Timer) -> str:
     return f"the {timer.name} timer" if timer.name else f"the {speech.adjective(timer.seconds)} timer"
 
-
-def _with_article(name: str) -> str:
-    return name if re.match(r"(?:my|our|your|his|her|their)\b", name, re.IGNORECASE) else f"the {name}"
-
-
-def _clean(name: str) -> str:
-    words = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
-    return re.sub(r"^(?:the|a|an) (?=\S)|(?<=\S) timer$", "", words, flags=re.IGNORECASE)[:MAX_NAME].strip()

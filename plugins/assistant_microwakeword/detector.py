@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import logging
 from collections.abc import Iterator
@@ -59,12 +60,13 @@ class MicroWake(WakeWord):
         self.phrase = read.wake_word.lower()
         self.threshold = read.micro.probability_cutoff
         self._description = description
+        self._file = description.parent / read.model
         self._network: MicroWakeWord | None = None
         self._features: MicroWakeWordFeatures | None = None
 
     def available(self) -> str:
         """The wheel has no library for this machine."""
-        return "" if _library() else "pymicro-wakeword has no TensorFlow Lite for this kind of machine"
+        return "" if _library() is not None else "pymicro-wakeword has no TensorFlow Lite for this kind of machine"
 
     def load(self) -> None:
         """Read the network: some milliseconds.
@@ -75,6 +77,7 @@ class MicroWake(WakeWord):
         from pymicro_wakeword import MicroWakeWord, MicroWakeWordFeatures
 
         try:
+            _check(self._file)
             self._network = MicroWakeWord.from_config(self._description)
         except (OSError, RuntimeError, ValueError) as error:
             raise PluginError(f"the wake word {self.name} cannot be loaded: {error}") from error
@@ -151,6 +154,18 @@ def _package() -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _library() -> bool:
+def _library() -> Path | None:
     package = _package()
-    return package is not None and any((package / "lib").glob("*tensorflowlite_c.*"))
+    return next((package / "lib").glob("*tensorflowlite_c.*"), None) if package else None
+
+
+def _check(network: Path) -> None:
+    """Raises ValueError if TensorFlow Lite cannot read a file: the wheel would not look, and crash the process."""
+    library = ctypes.CDLL(str(_library()))
+    library.TfLiteModelCreateFromFile.argtypes = [ctypes.c_char_p]
+    library.TfLiteModelCreateFromFile.restype = ctypes.c_void_p
+    library.TfLiteModelDelete.argtypes = [ctypes.c_void_p]
+    model = library.TfLiteModelCreateFromFile(str(network).encode())
+    if not model:
+        raise ValueError(f"{network} is no TensorFlow Lite model")
+    library.TfLiteModelDelete(model)

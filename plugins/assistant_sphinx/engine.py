@@ -119,6 +119,9 @@ class SphinxTranscription(Transcription):
         self._power = 0.0
         self._words: list[Word] = []
         self._shown = ""
+        self._searched = bytearray()
+        self._drafted: Heard | None = None
+        self._sure = False
 
     def feed(self, pcm: bytes) -> str | None:
         """See ``Transcription``."""
@@ -137,20 +140,37 @@ class SphinxTranscription(Transcription):
         self._shown = text
         return text
 
+    def draft(self) -> Transcript | None:
+        """See ``Transcription``: a sentence of the grammar, in some tens of ms; dictation would take too long."""
+        if not self._live and any(_rms(step) >= SILENCE_RMS for step in self._held):
+            self._start()
+        if self._grammar is None or not self._live:
+            return None
+        if self._drafted is None:
+            self._drafted = self._grammar.decoder.end()
+            self._sure = self._grammar.likely(self._drafted, self._free.now())
+        return self._transcript(self._placed(self._drafted)) if self._sure else None
+
     def finish(self) -> Transcript:
         """See ``Transcription``: the sentence of the grammar if it was said, else the dictation."""
         if rest := bytes(self._rest[: len(self._rest) // 2 * 2]):
             self._step(rest)
+        if self._drafted and self._sure:
+            return self._transcript(self._placed(self._drafted))
         if not self._live and any(_rms(step) >= SILENCE_RMS for step in self._held):
             self._start()
         if self._live:
-            dictation = self._end()
+            self._resume()
+            first, dictation = self._free.now(), self._end()
             if self._grammar:
                 sentence = self._grammar.decoder.end()
-                if self._grammar.accepts(sentence, dictation):
+                if self._grammar.accepts(sentence, first, dictation):
                     self._words = self._placed(sentence)
+        return self._transcript(self._words)
+
+    def _transcript(self, words: list[Word]) -> Transcript:
         seconds = self._done / STT_SAMPLE_RATE
-        segments = tuple(_segments(self._words, seconds))
+        segments = tuple(_segments(words, seconds))
         text = " ".join(segment.text for segment in segments)
         return Transcript(text=text, language="en", segments=segments, seconds=seconds)
 
@@ -160,11 +180,13 @@ class SphinxTranscription(Transcription):
         samples = np.frombuffer(pcm, "<i2").astype(np.float32)
         rms = _rms(samples)
         length = self._done - self._begun
-        if self._live and length >= SHORTEST_STRETCH:
-            paused = rms < PAUSE_SHARE * (self._power / length) ** 0.5
-            if paused or length >= LONGEST_STRETCH:
-                self._end()
-                self._grammar = None
+        usual = (self._power / length) ** 0.5 if self._live else 0.0
+        if self._drafted and rms >= max(SILENCE_RMS, 2 * PAUSE_SHARE * usual):
+            self._resume()
+        paused = rms < PAUSE_SHARE * usual and length >= SHORTEST_STRETCH
+        if self._live and (paused or length >= LONGEST_STRETCH):
+            self._end()
+            self._grammar = self._drafted = None
         self._held.append(samples)
         self._done += len(samples)
         if self._live:
@@ -184,6 +206,7 @@ class SphinxTranscription(Transcription):
             self._mean = self._free.mean(b"".join(loud))
         self._live, self._power = True, 0.0
         self._begun = self._done - sum(len(step) for step in self._held)
+        self._searched.clear()
         self._free.start(self._mean)
         if self._grammar:
             self._grammar.decoder.start(self._mean)
@@ -195,10 +218,19 @@ class SphinxTranscription(Transcription):
             noisy = self._noisy(step, at)
             self._free.feed(noisy)
             if self._grammar:
-                self._grammar.decoder.feed(noisy)
+                self._searched += noisy
+                if self._drafted is None:
+                    self._grammar.decoder.feed(noisy)
             self._power += _rms(step) ** 2 * len(step)
             at += len(step)
         self._held.clear()
+
+    def _resume(self) -> None:
+        """Go on with the grammar after a draft, which ended it."""
+        if self._drafted is not None and self._grammar:
+            self._grammar.decoder.start(self._mean)
+            self._grammar.decoder.feed(bytes(self._searched))
+        self._drafted = None
 
     def _noisy(self, samples: NDArray[np.float32], at: int) -> bytes:
         import numpy as np

@@ -110,5 +110,5 @@ def test_the_voice_can_say_the_wake_word() -> None:
 def test_the_wake_word_is_heard_once_its_sound_is_over() -> None:
     robin, sound = ScriptedWakeWord(), audio.silence(0.5) + wake_sound() + audio.noise("pink", 0.5, -30)
     scores = [robin.score(frame) for frame in audio.frames_of(sound)]
-    assert [at for at, one in enumerate(scores) if one][0] == pytest.approx(70, abs=1)
+    assert next(at for at, one in enumerate(scores) if one) == pytest.approx(70, abs=1)
     assert sum(one > 0.9 for one in scores) == 15

@@ -27,6 +27,7 @@ from assistant.events import (
 from assistant.testing import (
     EchoPath,
     HarnessResult,
+    NoEchoCanceller,
     OfferingPlugin,
     ScriptedSpeechToText,
     ScriptedWakeWord,
@@ -37,12 +38,10 @@ from assistant.testing import (
     run_voice,
     words_in,
 )
-from assistant.voice.frames import frames
+from assistant.testing.audio import NoiseKind
 
 pytestmark = pytest.mark.anyio
 pytest_plugins = ["assistant.testing.fixtures"]
-
-QUIET = Settings(voice=VoiceSettings(earcons=False))
 
 Voice = Callable[..., VoiceHarness]
 
@@ -163,9 +162,10 @@ async def test_a_pause_inside_the_words_does_not_end_them(voice: Voice) -> None:
     assert result.spoken == "paris"
 
 
-async def test_speech_over_noise(voice: Voice) -> None:
+@pytest.mark.parametrize("noise", ["white", "pink", "babble"])
+async def test_speech_over_noise(voice: Voice, noise: NoiseKind) -> None:
     async with voice({"dice": dice()}) as harness:
-        result = await harness.run(asked("roll a die").silence(2).over("white", snr_db=15))
+        result = await harness.run(asked("roll a die").silence(2).over(noise, snr_db=10))
     assert result.spoken == "with 6 sides you rolled a four"
 
 
@@ -176,7 +176,7 @@ async def test_speaking_over_the_answer_stops_it_and_only_what_was_played_is_rem
         told = await history(harness)
     paused = result.expect(SpeechPaused)
     barged = result.utterances[-1]
-    assert barged.start < paused.clock < barged.start + 0.5
+    assert barged.start < paused.clock < barged.start + 0.8
     first, second = result.find(TurnFinished)
     assert (first.reason, second.reason) == ("cancelled", "complete")
     played = plain(STORY)[: len(result.spoken) - len(" it is noon")]
@@ -248,10 +248,19 @@ async def test_after_a_statement_one_is_needed(voice: Voice) -> None:
     assert len(result.find(TurnStarted)) == 1
 
 
-async def test_its_own_voice_does_not_wake_it(voice: Voice) -> None:
+async def test_the_sound_for_woken_does_not_deafen_it(voice: Voice) -> None:
+    async with voice({"dice": dice()}, echo=EchoPath(delay=0.06)) as harness:
+        result = await harness.run(asked("roll a die"))
+    assert result.expect(events.FinalTranscript).text == "roll a die"
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_its_own_voice_does_not_wake_it(voice: Voice, cancels: bool) -> None:
     answer = "You can call me by the name hey robin whenever you like."
     async with voice(
-        replies=[answer], settings=QUIET, echo=EchoPath(delay=0.06), tts=ToneTextToSpeech(wake="hey robin")
+        replies=[answer], tts=ToneTextToSpeech(wake="hey robin"), echo=EchoPath(delay=0.06),
+        canceller=None if cancels else NoEchoCanceller(),
+        settings=Settings(voice=VoiceSettings(earcons=False, barge_in=False)),
     ) as harness:
         result = await harness.run(asked("what is your name").silence(8))
     assert len(result.find(WakeWordHeard, accepted=True)) == 1
@@ -260,23 +269,26 @@ async def test_its_own_voice_does_not_wake_it(voice: Voice) -> None:
     assert result.spoken == plain(answer).replace("hey robin ", "")
 
 
-async def test_its_own_voice_does_not_interrupt_it(voice: Voice, silero_model: Path) -> None:
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_its_own_voice_does_not_interrupt_it(voice: Voice, silero_model: Path, cancels: bool) -> None:
     async with voice(
-        installed=["espeak"], tts="espeak", activity=silero_model, replies=[STORY], settings=QUIET,
-        echo=EchoPath(delay=0.06),
+        installed=["espeak"], tts="espeak", activity=silero_model, replies=[STORY], echo=EchoPath(delay=0.06),
+        canceller=None if cancels else NoEchoCanceller(), settings=Settings(voice=VoiceSettings(earcons=False)),
     ) as harness:
         result = await harness.run(asked("tell me a story").silence(1))
-    assert result.find(SpeechPlayed)[-1].text == STORY
-    assert result.expect(TurnFinished).reason == "complete"
-    assert len(result.find(TurnStarted)) == 1
+    if cancels:
+        result.absent(SpeechPaused)
+        assert result.find(SpeechPlayed)[-1].text == STORY
+        assert len(result.find(TurnStarted)) == 1
+    else:
+        result.expect(SpeechPaused)
 
 
 async def test_the_real_ear_for_speech_and_for_turns(voice: Voice, silero_model: Path, smart_turn_model: Path) -> None:
     async with voice({"dice": dice()}, activity=silero_model, turns=smart_turn_model, replies=[STORY]) as harness:
         command = await harness.run(asked("roll a die").silence(1).over("babble", snr_db=15))
-        story = await harness.run(
-            asked("tell me a story").when(SpeechPlayed, after=2).say("uh-huh").when(SpeechResumed, after=2).say("be quiet")
-        )
+        timeline = asked("tell me a story").when(SpeechPlayed, after=2).say("uh-huh")
+        story = await harness.run(timeline.when(SpeechResumed, after=2).say("be quiet"))
     assert command.spoken == "with 6 sides you rolled a four"
     story.expect_in_order(SpeechPaused, SpeechResumed, SpeechPaused, (TurnFinished, {"reason": "cancelled"}))
     assert plain(STORY).startswith(story.spoken)
@@ -362,4 +374,3 @@ async def test_waiting_in_vain_fails_and_shows_what_happened(voice: Voice) -> No
     async with voice() as harness:
         with pytest.raises(AssertionError, match=r"waited 1 s for SpeechPlayed in vain\n"):
             await harness.run(Timeline().silence(0.2).when(SpeechPlayed, within=1).say("stop"))
-    assert frames(1) == 100

@@ -95,7 +95,7 @@ def obey(audio: RealtimeAudio[Any], tape: Tape, loop: asyncio.AbstractEventLoop,
                 say(
                     microphone=audio.microphone, device=audio.device, loudspeaker=audio.loudspeaker,
                     overflows=audio.overflows, underflows=audio.underflows, lag=audio.lag_p95, dropped=audio.dropped,
-                    cpu=time.process_time(),
+                    pairing=audio.pairing, cpu=time.process_time(),
                 )
             case ["end"]:
                 loop.call_soon_threadsafe(running.cancel)

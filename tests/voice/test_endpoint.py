@@ -7,11 +7,23 @@ from itertools import pairwise
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assistant.voice.endpoint import (
-    LONGEST_PAUSE, LONGEST_TURN, OFF, ON, PACES, PAUSE, RESUME, START, WEAK, Change, Endpointer, Pace, Patience,
+    LONGEST_PAUSE,
+    LONGEST_TURN,
+    OFF,
+    ON,
+    PACES,
+    PAUSE,
+    RESUME,
+    START,
+    WEAK,
+    Change,
+    Endpointer,
+    Pace,
+    Patience,
 )  # fmt: skip
 from assistant.voice.frames import frames
 
@@ -258,6 +270,28 @@ def test_a_command_that_goes_on_is_none() -> None:
     assert room.waits() == frames(BALANCED.alone)
 
 
+@pytest.mark.parametrize("words", [WORDS, frames(0.35)])
+@pytest.mark.parametrize("judged", [False, True])
+def test_words_that_must_go_on_are_waited_for(judged: bool, words: int) -> None:
+    room = Room(judged=judged)
+    room.until_paused(words)
+    room.endpointer.hear(False, unfinished=True)
+    room.endpointer.judge(0.99)
+    changes = room.hear(HUSH, 300)
+    assert [(change.kind, change.reason) for change in changes] == [("ended", "silence")]
+    assert changes[0].clock - changes[0].last_speech == frames(BALANCED.after(0.0))
+
+
+def test_words_that_went_on_are_forgotten() -> None:
+    room = Room(judged=True)
+    room.until_paused()
+    room.endpointer.hear(False, unfinished=True)
+    room.hear(VOICE, 30)
+    room.hear(HUSH, PAUSE)
+    room.endpointer.judge(0.99)
+    assert room.waits() == frames(BALANCED.after(0.99))
+
+
 def test_a_short_answer_does_not_wait_for_more() -> None:
     room = Room(judged=True)
     room.until_paused(words=frames(0.35))
@@ -344,12 +378,13 @@ def test_straight_lines_between_the_points() -> None:
 
 
 probabilities = st.one_of(st.sampled_from([0.0, OFF - 0.01, OFF, ON - 0.01, ON, 1.0]), st.floats(0.0, 1.0))
-sounds = st.lists(st.tuples(probabilities, st.integers(1, 300)), max_size=40)
+sounds = st.lists(st.tuples(probabilities, st.integers(1, 200)), max_size=30)
 answers = st.lists(
     st.one_of(st.tuples(st.just("judge"), st.floats(0, 1)), st.tuples(st.just("hear"), st.booleans())), max_size=40
 )
 
 
+@settings(max_examples=60)
 @given(sounds, answers, st.sampled_from(get_args(Patience)), st.booleans(), st.integers(0, 60))
 def test_every_turn_is_in_order_and_ends(
     sound: list[tuple[float, int]], said: list[tuple[str, float]], patience: Patience, judged: bool, delay: int
@@ -370,6 +405,7 @@ def test_every_turn_is_in_order_and_ends(
     check(changes)
 
 
+@settings(max_examples=25)
 @given(st.lists(probabilities, min_size=1, max_size=50), st.sampled_from(get_args(Patience)))
 def test_no_sound_holds_a_turn_for_ever(pattern: list[float], patience: Patience) -> None:
     room = Room(patience, wait=3.0)

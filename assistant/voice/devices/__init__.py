@@ -3,7 +3,7 @@
     player       plays chunks of speech and waits for the end
     ports        what PortAudio knows: devices by name, streams, its list made anew
     system       whether the machine's devices have changed, which PortAudio does not tell
-    resampling   sound at another rate
+    framing      from a callback's blocks to frames of 10 ms at 16 kHz
     ring         bytes from a callback to a thread
     microphone   frames of 10 ms from an input device
     loudspeaker  pulls its sound for an output device, and keeps what it played

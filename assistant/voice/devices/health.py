@@ -92,16 +92,16 @@ class Pacer:
         self._start: float | None = None
         self._given = 0
 
-    def due(self, now: float) -> int:
-        """How many frames have become due."""
+    def due(self, now: float) -> list[float]:
+        """The times at which the frames ended that have become due."""
         if self._start is None:
             self._start, self._given = now, 0
-        count = int((now - self._start) / FRAME_SECONDS) - self._given
-        if count > self.LIMIT:
-            self._start, self._given, count = now, 0, self.LIMIT
-        else:
-            self._given += count
-        return count
+        count = int((now - self._start) / FRAME_SECONDS)
+        if count - self._given > self.LIMIT:
+            self._start, self._given, count = now - self.LIMIT * FRAME_SECONDS, 0, self.LIMIT
+        times = [self._start + (number + 1) * FRAME_SECONDS for number in range(self._given, count)]
+        self._given = count
+        return times
 
     def stop(self) -> None:
         """A device counts again."""

@@ -33,6 +33,7 @@ class Keeper:
         self._fingerprint = system.fingerprint()
         self._looked = 0.0
         self._changed = False
+        self._overflows = 0
 
     def tend(self, now: float, *, muted: bool, wanted: bool) -> None:
         """Do what is due.
@@ -46,15 +47,14 @@ class Keeper:
         self.input.tend(now, muted=muted)
         self.output.tend(now, wanted=wanted, alone=self.input.microphone is None)
 
-    def far(self) -> bytes:
-        """What was played in the microphone's next frame."""
-        return self.pairing.take()
-
     def collect(self) -> None:
         """Take what was played until now."""
+        if self.input.overflows != self._overflows:
+            self._overflows = self.input.overflows
+            self.pairing.realign()
         loudspeaker = self.output.loudspeaker
         while loudspeaker is not None and (far := loudspeaker.read_far()) is not None:
-            self.pairing.add(far)
+            self.pairing.add(far, loudspeaker.far_at)
 
     def stop(self) -> None:
         """Close both."""

@@ -6,17 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from assistant.voice.frames import FRAME_BYTES, RATE
-
 from . import ports
-from .resampling import Resampler
-from .ring import Ring
+from .framing import Framing
 
 Pull = Callable[[int], bytes]
 """Gives exactly so many samples, 16-bit mono, without waiting; called on PortAudio's thread."""
 
-RING_SECONDS = 0.5
-"""How much of what was played is kept for a reader that is late; older echoes are of no use."""
+ROOM = round(0.5 / ports.BLOCK_SECONDS)
+"""Blocks of what was played that are kept for a reader that is late: 0.5 s; older echoes are of no use."""
 
 
 class Loudspeaker:
@@ -45,8 +42,7 @@ class Loudspeaker:
         self._wanted = device
         self._factory = pull_factory
         self._stream: ports.Stream | None = None
-        self._pcm = bytearray()
-        self._sounded = 0.0
+        self._framing: Framing | None = None
 
     def open(self) -> None:
         """Open the device, without starting it.
@@ -56,11 +52,9 @@ class Loudspeaker:
         """
         device = ports.find("output", self._wanted)
         self.name, self.sample_rate = device.name, device.sample_rate
+        self._pull = self._factory(device.sample_rate)
         self._stream = ports.Stream("output", device, self._give, self._end)
         self._channels = self._stream.channels
-        self._pull = self._factory(device.sample_rate)
-        self._block = 2 * round(device.sample_rate * ports.BLOCK_SECONDS)
-        self._ring = Ring(round(RING_SECONDS / ports.BLOCK_SECONDS) * self._block)
 
     def start(self) -> None:
         """Pull and play.
@@ -69,16 +63,13 @@ class Loudspeaker:
             AudioError: the device went away.
         """
         if self._stream is not None and not self.running:
-            self._ring.clear()
-            self._pcm.clear()
-            self._resampler = Resampler(self.sample_rate, RATE)
-            self._sounded = time.monotonic()
+            self._framing = Framing(self.sample_rate, 1, self._stream.block, ROOM, steady=True)
             self.ended, self.blocks = False, 0
             self._stream.start()
             self.running = True
 
     def stop(self) -> None:
-        """Rest: nothing is pulled, the device stays open, and starting again is quick."""
+        """Rest: nothing is pulled, the device stays open, and starting again takes some milliseconds."""
         if self._stream is not None and self.running:
             self.running = False
             self._stream.stop()
@@ -91,21 +82,23 @@ class Loudspeaker:
 
     @property
     def quiet_seconds(self) -> float:
-        """Since it last played anything but silence, or was started."""
-        return time.monotonic() - self._sounded
+        """How long what was played and read was silence."""
+        return self._framing.zeros_seconds if self._framing else 0.0
+
+    @property
+    def far_at(self) -> float:
+        """``time.monotonic`` at the end of the frame that was read last, if the device had played it when it took it.
+
+        It plays it later, by its latency.
+        """
+        return self._framing.at if self._framing else 0.0
 
     def read_far(self) -> bytes | None:
         """The next frame of what was played, ``FRAME_BYTES`` long at 16 kHz; None if there is none yet."""
-        while len(self._pcm) < FRAME_BYTES:
-            block = self._ring.read(self._block) if self.running else b""
-            if not block:
-                return None
-            self._pcm += self._resampler.process(block)
-        frame = bytes(self._pcm[:FRAME_BYTES])
-        del self._pcm[:FRAME_BYTES]
-        return frame
+        return self._framing.take() if self._framing and self.running else None
 
     def _give(self, out: Any, count: int, _times: Any, status: Any) -> None:
+        now = time.monotonic()
         if status.output_underflow:
             self.underflows += 1
         size = 2 * count
@@ -118,13 +111,12 @@ class Loudspeaker:
         if self._channels == 1:
             out[:] = pcm
         else:
-            both, mono = memoryview(out).cast("B").cast("h"), memoryview(pcm).cast("h")
+            every, mono = memoryview(out).cast("B").cast("h"), memoryview(pcm).cast("h")
             for channel in range(self._channels):
-                both[channel :: self._channels] = mono
-        self._ring.write(pcm)
+                every[channel :: self._channels] = mono
+        if self._framing is not None:
+            self._framing.put(pcm, now + count / self.sample_rate)
         self.blocks += 1
-        if pcm.strip(b"\0"):
-            self._sounded = time.monotonic()
 
     def _end(self) -> None:
         self.ended = True

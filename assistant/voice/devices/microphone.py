@@ -6,14 +6,11 @@ import threading
 import time
 from typing import Any
 
-from assistant.voice.frames import FRAME_BYTES, RATE
-
 from . import ports
-from .resampling import Resampler
-from .ring import Ring
+from .framing import Framing
 
-RING_SECONDS = 2.0
-"""How long the reader may be away before sound is lost."""
+ROOM = round(2.0 / ports.BLOCK_SECONDS)
+"""Blocks that are kept while the reader is away: 2 s."""
 
 
 class Microphone:
@@ -34,14 +31,9 @@ class Microphone:
         """Callbacks so far."""
         self.ended = False
         """The stream ended by itself: the device is gone."""
-        self.zeros_seconds = 0.0
-        """The run of exact zeros that was read last; 0 after any other sample."""
-        self.sounded = False
-        """Something other than zeros was read."""
         self._wanted = device
         self._stream: ports.Stream | None = None
-        self._pcm = bytearray()
-        self._zeros = 0
+        self._framing: Framing | None = None
         self._newest = 0.0
         self._filled = threading.Lock()
 
@@ -54,10 +46,7 @@ class Microphone:
         device = ports.find("input", self._wanted)
         self.name, self.sample_rate = device.name, device.sample_rate
         self._stream = ports.Stream("input", device, self._take, self._end)
-        self._width = 2 * self._stream.channels
-        self._block = self._width * round(device.sample_rate * ports.BLOCK_SECONDS)
-        self._ring = Ring(round(RING_SECONDS / ports.BLOCK_SECONDS) * self._block)
-        self._resampler = Resampler(device.sample_rate, RATE, self._stream.channels)
+        self._framing = Framing(device.sample_rate, self._stream.channels, self._stream.block, ROOM)
         self._newest = time.monotonic()
         self._filled.acquire(blocking=False)
         try:
@@ -74,17 +63,23 @@ class Microphone:
 
     def read(self, timeout: float) -> bytes | None:
         """The next frame, ``FRAME_BYTES`` long; None if it takes longer than ``timeout`` seconds."""
+        if self._framing is None:
+            return None
         deadline = time.monotonic() + timeout
-        while len(self._pcm) < FRAME_BYTES:
-            block = self._ring.read(self._block)
-            if block:
-                self._note_zeros(block)
-                self._pcm += self._resampler.process(block)
-            elif not self._filled.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        while (frame := self._framing.take()) is None:
+            if not self._filled.acquire(timeout=max(0.0, deadline - time.monotonic())):
                 return None
-        frame = bytes(self._pcm[:FRAME_BYTES])
-        del self._pcm[:FRAME_BYTES]
         return frame
+
+    @property
+    def zeros_seconds(self) -> float:
+        """The run of exact zeros that was read last; 0 after any other sample."""
+        return self._framing.zeros_seconds if self._framing else 0.0
+
+    @property
+    def sounded(self) -> bool:
+        """Something other than zeros was read."""
+        return self._framing is not None and self._framing.sounded
 
     @property
     def stalled_seconds(self) -> float:
@@ -93,22 +88,15 @@ class Microphone:
 
     @property
     def captured_at(self) -> float:
-        """``time.monotonic`` when the frame read last had come from the device whole."""
-        waiting = len(self._ring) / self._width / self.sample_rate + len(self._pcm) / 2 / RATE
-        return self._newest - waiting
-
-    def _note_zeros(self, block: bytes) -> None:
-        if block.strip(b"\0"):
-            self._zeros, self.sounded = 0, True
-        else:
-            self._zeros += len(block) // self._width
-        self.zeros_seconds = self._zeros / self.sample_rate
+        """``time.monotonic`` at the end of the frame that was read last, as it came from the device."""
+        return self._framing.at if self._framing else 0.0
 
     def _take(self, data: Any, _count: int, _times: Any, status: Any) -> None:
-        if self._ring.write(data) or status.input_overflow:
-            self.overflows += 1
-        self.blocks += 1
         self._newest = time.monotonic()
+        self.blocks += 1
+        stored = self._framing is not None and self._framing.put(data, self._newest)
+        if status.input_overflow or not stored:
+            self.overflows += 1
         if self._filled.locked():
             self._filled.release()
 

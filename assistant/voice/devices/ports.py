@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from assistant.errors import AudioError
 
 from .player import why_not
 
+R = TypeVar("R")
 Kind = Literal["input", "output"]
 
 BLOCK_SECONDS = 0.02
@@ -19,8 +24,9 @@ BLOCK_SECONDS = 0.02
 LATENCY: float | Literal["low"] = "low" if sys.platform == "darwin" else 3 * BLOCK_SECONDS
 """What PortAudio is asked for, in seconds. With ALSA it is the length of the device's buffer: three blocks, the
 shortest that brings one block at a time. CoreAudio buffers by itself."""
-CLOSE_SECONDS = 3.0
-"""A stream that is not closed by then is left behind: closing waits for the device, which may be gone."""
+CALL_SECONDS = 5.0
+"""The longest that PortAudio is waited for; Bluetooth devices take up to 3 s to open. What has not come back by then is
+left behind: the list of devices cannot be made anew while it hangs."""
 MAX_CHANNELS = 2
 
 _NOUNS = {"input": "microphone", "output": "loudspeaker"}
@@ -28,7 +34,8 @@ _REMEDIES = {
     "input": "connect one, or choose it in the system's sound settings",
     "output": "connect one, or choose it in the system's sound settings; until then nothing is heard of the answers",
 }
-_open: list[Any] = []
+_holds: set[object] = set()
+"""One for each stream that PortAudio may still have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +112,27 @@ class Stream:
     def __init__(self, kind: Kind, device: Device, callback: Callable[..., None], ended: Callable[[], None]) -> None:
         sounddevice = library()
         make = sounddevice.RawInputStream if kind == "input" else sounddevice.RawOutputStream
+        options: dict[str, Any] = {
+            "samplerate": device.sample_rate, "blocksize": round(device.sample_rate * BLOCK_SECONDS),
+            "device": device.index, "dtype": "int16", "latency": LATENCY,
+            "callback": callback, "finished_callback": ended,
+        }
         self._name = f'the {_NOUNS[kind]} "{device.name}"'
+        self._hangs = False
+        self._hold = object()
+        _holds.add(self._hold)
         for channels in range(1, MAX_CHANNELS + 1):
             try:
-                self._stream = make(
-                    samplerate=device.sample_rate, blocksize=round(device.sample_rate * BLOCK_SECONDS),
-                    device=device.index, channels=channels, dtype="int16", latency=LATENCY,
-                    callback=callback, finished_callback=ended,
-                )
+                self._stream = _limited(partial(make, channels=channels, **options), self._discard)
                 break
             except (sounddevice.PortAudioError, ValueError) as error:
                 if channels == MAX_CHANNELS:
-                    raise self._refused(error) from error
+                    _holds.discard(self._hold)
+                    raise self._refused(str(error)) from error
+            except TimeoutError as error:
+                raise self._refused("it does not answer") from error
         self.channels = channels
-        _open.append(self._stream)
+        self.block = options["blocksize"]
 
     def start(self) -> None:
         """Let it run.
@@ -127,40 +141,89 @@ class Stream:
             AudioError: the device went away.
         """
         try:
-            self._stream.start()
+            self._call(self._stream.start)
         except library().PortAudioError as error:
-            raise self._refused(error) from error
+            raise self._refused(str(error)) from error
+        except TimeoutError as error:
+            raise self._refused("it does not answer") from error
 
     def stop(self) -> None:
         """Stop at once; it can be started again."""
-        self._stream.abort(ignore_errors=True)
+        with suppress(TimeoutError):
+            self._call(partial(self._stream.abort, ignore_errors=True))
 
     def close(self) -> None:
         """Stop at once, and give the device back."""
-        worker = threading.Thread(target=self._close, name="audio-close", daemon=True)
-        worker.start()
-        worker.join(CLOSE_SECONDS)
+        with suppress(TimeoutError):
+            self._call(partial(self._discard, self._stream))
 
-    def _close(self) -> None:
-        self._stream.abort(ignore_errors=True)
-        self._stream.close(ignore_errors=True)
-        _open.remove(self._stream)
+    def _call(self, call: Callable[[], None]) -> None:
+        """PortAudio ends the process if a stream is touched that hangs in another call: it is left alone then."""
+        if not self._hangs:
+            try:
+                _limited(call, lambda _: self._discard(self._stream))
+            except TimeoutError:
+                self._hangs = True
+                raise
 
-    def _refused(self, error: Exception) -> AudioError:
+    def _discard(self, stream: Any) -> None:
+        if self._hold in _holds:
+            stream.abort(ignore_errors=True)
+            stream.close(ignore_errors=True)
+            _holds.discard(self._hold)
+
+    def _refused(self, reason: str) -> AudioError:
         return AudioError(
-            f"{self._name} cannot be opened: {error}", hint="another program may hold it, or it was just unplugged"
+            f"{self._name} cannot be opened: {reason}", hint="another program may hold it, or it was just unplugged"
         )
 
 
 def refresh() -> bool:
     """Let PortAudio look for devices again; False if a stream is open, as that would pull it from under its reader."""
     sounddevice = library()
-    if _open:
+    if _holds:
         return False
+    hold = object()
+    _holds.add(hold)
+    try:
+        _limited(partial(_begin_again, sounddevice, hold))
+    except (sounddevice.PortAudioError, TimeoutError):
+        return False
+    return True
+
+
+def _begin_again(sounddevice: Any, hold: object) -> None:
     try:
         while sounddevice._initialized:
             sounddevice._terminate()
         sounddevice._initialize()
-    except sounddevice.PortAudioError:
-        return False
-    return True
+    finally:
+        _holds.discard(hold)
+
+
+def _limited(call: Callable[[], R], late: Callable[[R], object] | None = None) -> R:
+    """A call into PortAudio, in a thread of its own: one during which a sound server dies may never come back.
+
+    Args:
+        late: takes what it gives after all, when nobody waits for it any more.
+
+    Raises:
+        TimeoutError: it did not come back.
+    """
+    sounddevice = library()
+    done: Future[R] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(call())
+        except (sounddevice.PortAudioError, ValueError) as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="portaudio", daemon=True).start()
+    try:
+        return done.result(CALL_SECONDS)
+    except TimeoutError:
+        atexit.unregister(sounddevice._exit_handler)
+        if late is not None:
+            done.add_done_callback(lambda after: after.exception() or late(after.result()))
+        raise

@@ -96,6 +96,11 @@ class RealtimeAudio(Generic[T]):
         return self._keeper.output.underflows
 
     @property
+    def pairing(self) -> tuple[int, int]:
+        """Frames that were dropped and put in to keep what was played in step with what is heard."""
+        return self._keeper.pairing.dropped, self._keeper.pairing.missing
+
+    @property
     def lag_p95(self) -> float:
         """Seconds from a frame's capture to its being handed over, 95th percentile of the last 10 s; 0 before any."""
         lags = sorted(self._lags)
@@ -152,11 +157,11 @@ class RealtimeAudio(Generic[T]):
             while not self._stopping:
                 now = time.monotonic()
                 keeper.tend(now, muted=self._muted, wanted=self._wanted(now))
-                near, captured = self._gather()
+                near = self._gather()
                 keeper.collect()
-                batch = [self._process(frame, keeper.far()) for frame in near]
+                batch = [self._process(frame, keeper.pairing.take(at)) for frame, at in near]
                 if batch and len(self._batches) < BACKLOG:
-                    self._batches.append((batch, captured))
+                    self._batches.append((batch, near[-1][1]))
                     tell()
                 elif batch:
                     self.dropped += 1
@@ -166,17 +171,16 @@ class RealtimeAudio(Generic[T]):
     def _wanted(self, now: float) -> bool:
         return self._sounding is None or now - self._roused < ROUSED_SECONDS or self._sounding()
 
-    def _gather(self) -> tuple[list[bytes], float]:
-        """The frames that are there now, one at least if a microphone delivers; and when the last was captured."""
+    def _gather(self) -> list[tuple[bytes, float]]:
+        """The frames that are there now, one at least if a microphone delivers; each with the time of its end."""
         microphone = self._keeper.input.microphone
         if microphone is None:
             time.sleep(PACE_SECONDS)
-            now = time.monotonic()
-            return [SILENCE] * self._pacer.due(now), now
+            return [(SILENCE, at) for at in self._pacer.due(time.monotonic())]
         self._pacer.stop()
         near = []
         frame = microphone.read(READ_SECONDS)
         while frame is not None:
-            near.append(frame)
+            near.append((frame, microphone.captured_at))
             frame = microphone.read(0)
-        return near, microphone.captured_at
+        return near

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Ring:
-    """One thread writes and one reads; neither waits for the other, and nothing is locked or allocated to write.
+    """One thread writes and one reads; neither waits for the other, and writing locks and allocates nothing.
 
     Args:
         size: the bytes that it holds at most.
@@ -21,16 +21,18 @@ class Ring:
     def __len__(self) -> int:
         return self._written - self._read
 
-    def write(self, data: Any) -> int:
-        """Append what fits of a buffer of bytes; returns how many bytes did not fit."""
+    def write(self, data: Any) -> bool:
+        """Append a buffer of bytes; False, and nothing is written, if it does not fit."""
         view = memoryview(data)
-        count = min(len(view), self._size - len(self))
+        count = len(view)
+        if count > self._size - len(self):
+            return False
         start = self._written % self._size
         first = min(count, self._size - start)
         self._memory[start : start + first] = view[:first]
-        self._memory[: count - first] = view[first:count]
+        self._memory[: count - first] = view[first:]
         self._written += count
-        return len(view) - count
+        return True
 
     def read(self, limit: int) -> bytes:
         """Take out the oldest bytes, ``limit`` at most."""
@@ -42,7 +44,3 @@ class Ring:
             data += self._memory[: count - first]
         self._read += count
         return data
-
-    def clear(self) -> None:
-        """Drop what can be read now; for the thread that reads."""
-        self._read = self._written
