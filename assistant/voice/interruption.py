@@ -13,15 +13,16 @@ from typing import Literal
 from . import phrases
 from .frames import frames
 
-SPEECH = 0.6
-"""Probability from which a frame counts as speech; below Pipecat's 0.7, for an echo canceller thins speech out."""
+SPEECH = 0.5
+"""Probability from which a frame counts as speech: Silero's own, for an echo canceller thins speech out."""
 SILENCE = 0.35
 """Probability below which it counts as silence; in between it counts as neither."""
 QUIETEST_DBFS = -60.0
 """Nobody who means the assistant is quieter than this; what is left of the echo may be."""
-PAUSE_SECONDS = 0.22
-"""So much speech stops the sound: mlx-audio takes 0.18 s, LiveKit 0.5 s; a cough is shorter, once it has leaked out."""
-LEAK = 2
+PAUSE_SECONDS = 0.16
+"""So much speech stops the sound: mlx-audio takes 0.18 s, LiveKit 0.5 s. Of 21 ways to say "stop" (eSpeak NG, 7 voices
+at 3 speeds) all are noticed; with 0.22 s and a probability of 0.6 it was 12."""
+LEAK = 1
 """A silent frame takes as much as so many frames of speech gave."""
 RESUME_SECONDS = 0.6
 """So much silence and it was nothing: longer than a breath between words, shorter than an awkward pause."""

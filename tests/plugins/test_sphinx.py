@@ -12,7 +12,7 @@ import pytest
 import soxr
 from assistant_espeak.engine import Espeak
 from assistant_sphinx.engine import Sphinx
-from assistant_sphinx.grammar import Grammar, distance, graph
+from assistant_sphinx.grammar import NUMBER, ONES, TEENS, TENS, Grammar, distance, graph
 
 from assistant import EngineFailed, Transcript
 
@@ -115,6 +115,58 @@ def test_an_utterance_that_was_given_up_does_not_disturb_the_next(sphinx: Sphinx
     assert heard(sphinx, spoken(voice, "what time is it"), PHRASES).text == "what time is it"
 
 
+def test_a_command_among_thousands(sphinx: Sphinx, voice: Espeak) -> None:
+    numbers = [" ".join(words(one)) for one in range(1, 61)]
+    units = [f"{start} {one} {unit}s" for one in numbers for unit in ("second", "minute", "hour")
+             for start in ("set a timer for", "start a timer for", "timer", "cancel the timer for", "set timer")]  # fmt: skip
+    pairs = [f"timer for {one} minutes {two} seconds" for one in numbers for two in numbers[::4]]
+    command = "set a timer for ten minutes"
+    assert heard(sphinx, spoken(voice, command), (*PHRASES, *units, *pairs)).text == command
+
+
+def test_a_draft_is_the_command_so_far(sphinx: Sphinx, voice: Espeak) -> None:
+    pcm = spoken(voice, "what time is it")
+    utterance = sphinx.open("en", PHRASES)
+    utterance.feed(pcm[:8_000])
+    assert utterance.draft() is None
+    utterance.feed(pcm[8_000:-9_600])
+    draft = utterance.draft()
+    assert draft is not None
+    assert draft.text == "what time is it"
+    utterance.feed(pcm[-9_600:])
+    final = utterance.finish()
+    assert (final.text, final.segments) == (draft.text, draft.segments)
+    assert final.seconds > draft.seconds
+
+
+def test_after_a_draft_more_may_be_said(sphinx: Sphinx, voice: Espeak) -> None:
+    pause = bytes(16_000)
+    utterance = sphinx.open("en", ("set a timer", "set a timer for ten minutes", "what time is it"))
+    utterance.feed(spoken(voice, "set a timer")[:-8_000])
+    first = utterance.draft()
+    assert first is None or first.text == "set a timer"
+    utterance.feed(pause + spoken(voice, "for ten minutes"))
+    assert utterance.finish().text == "set a timer for ten minutes"
+
+
+def test_what_is_no_command_has_no_draft(sphinx: Sphinx) -> None:
+    utterance = sphinx.open("en", PHRASES)
+    utterance.feed(JFK[:96_000])
+    assert utterance.draft() is None
+    text = utterance.finish().text
+    assert text
+    assert text == heard(sphinx, JFK[:96_000], PHRASES).text
+    dictation = sphinx.open("en", ())
+    dictation.feed(JFK[:96_000])
+    assert dictation.draft() is None
+
+
+def words(value: int) -> list[str]:
+    """A number up to 60 as it is said."""
+    ones = ["", *ONES, *TEENS]
+    return [ones[value]] if value < 20 else [one for one in (TENS[value // 10 - 2], ones[value % 10]) if one]
+
+
 def test_partial_transcripts_come_on_the_way(sphinx: Sphinx) -> None:
     utterance = sphinx.open("en", ())
     partial = [utterance.feed(JFK[at : at + 3_200]) for at in range(0, 160_000, 3_200)]
@@ -161,7 +213,9 @@ def test_not_loaded() -> None:
 def test_phrases_with_unknown_words_are_left_out() -> None:
     grammar = Grammar(PHRASES)
     assert len(grammar.sentences) == len(PHRASES) - 2
-    assert "how long is left on the timer" in grammar.sentences
+    assert grammar.says("how long is left on the timer".split())
+    assert not grammar.says("how long is left on the".split())
+    assert not grammar.says("set 5 timers".split())
     assert not Grammar(("xqzzyqu",)).sentences
 
 
@@ -190,6 +244,44 @@ def test_the_graph_shares_beginnings_and_ends() -> None:
     numbers = [f"n{one}" for one in range(50)]
     _, transitions = graph([("set", "a", one, unit, "timer") for one in numbers for unit in ("second", "minute")])
     assert len(transitions) <= 2 + 50 + 2 + 1 + 1
+
+
+def number(words: str) -> int | None:
+    """The number below a thousand that is said so, or None."""
+    ones = ["", *ONES, *TEENS]
+    for value in range(1, 1000):
+        tens = ones[value % 100] if value % 100 < 20 else f"{TENS[value % 100 // 10 - 2]} {ones[value % 10]}".strip()
+        hundreds = {f"{ones[value // 100]} hundred", *(["a hundred"] if value < 200 else [])} if value > 99 else {""}
+        said = {f"{one} {middle}{tens}".strip() for one in hundreds for middle in ("", *(["and "] if one and tens else []))}
+        if words in said:
+            return value
+    return None
+
+
+def test_a_number_in_a_phrase_is_every_number_from_1_to_999() -> None:
+    grammar = Grammar((f"what is {NUMBER} percent of {NUMBER}", "stop"))
+    for said in ("one", "seventeen", "forty", "forty two", "nine hundred ninety nine", "a hundred and one"):
+        assert number(said)
+        assert grammar.says(f"what is {said} percent of three hundred and forty".split())
+    for said in ("", "zero", "forty ten", "hundred", "forty hundred", "two three", "one hundred and", "thousand"):
+        assert number(said) is None
+        assert not grammar.says(f"what is {said} percent of forty".split())
+    assert grammar.says(["stop"])
+
+
+def test_the_graph_of_a_number_says_each_number_once() -> None:
+    start, transitions = graph([(NUMBER,)])
+
+    def walk(state: int) -> Iterator[tuple[str, ...]]:
+        if state == 0:
+            yield ()
+        for edge in transitions:
+            if edge[0] == state:
+                yield from ((*edge[3:], *rest) for rest in walk(edge[1]))
+
+    found = [" ".join(words) for words in walk(start)]
+    assert len(set(found)) == len(found)
+    assert {number(words) for words in found} == set(range(1, 1000))
 
 
 @pytest.mark.parametrize(

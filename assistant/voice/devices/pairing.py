@@ -10,8 +10,6 @@ LIMIT = frames(0.2)
 """Played frames that may wait for a microphone; the echo cancellers follow delays up to 0.5 s."""
 WINDOW = frames(1.0)
 """How long a surplus must last before it is taken for one."""
-LEAD = 0.02
-"""Seconds that what was played is paired too early, for callbacks that come late: no canceller looks ahead."""
 SURPLUS = frames(0.03)
 """Frames above the usual that are not worth a change."""
 
@@ -44,9 +42,6 @@ class Pairing:
         """The next frame that was played, and when."""
         self.missing, self._pending = self.missing + self._pending, 0
         self._queue.append((far, at))
-        while len(self._queue) > LIMIT:
-            self._queue.popleft()
-            self.dropped += 1
 
     def take(self, at: float) -> bytes:
         """What was played in the microphone's next frame, which was captured at that time."""
@@ -60,6 +55,12 @@ class Pairing:
         self._trim()
         return self._queue.popleft()[0]
 
+    def bound(self) -> None:
+        """All frames of the microphone that were there have been paired: what exceeds 200 ms now is lost."""
+        while len(self._queue) > LIMIT:
+            self._queue.popleft()
+            self.dropped += 1
+
     def realign(self) -> None:
         """Go by the times again: sound was lost."""
         self._flowing, self._usual, self._least, self._age = False, None, LIMIT, 0
@@ -72,10 +73,10 @@ class Pairing:
 
     def _find(self, at: float) -> bool:
         """Whether the queue begins with the frame for this time, once older ones were left out."""
-        while self._queue and self._queue[0][1] < at + LEAD - FRAME_SECONDS:
+        while self._queue and self._queue[0][1] < at - FRAME_SECONDS:
             self._queue.popleft()
             self.dropped += 1
-        self._flowing = bool(self._queue) and self._queue[0][1] <= at + LEAD
+        self._flowing = bool(self._queue) and self._queue[0][1] <= at
         return self._flowing
 
     def _trim(self) -> None:

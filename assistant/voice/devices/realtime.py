@@ -160,6 +160,7 @@ class RealtimeAudio(Generic[T]):
                 near = self._gather()
                 keeper.collect()
                 batch = [self._process(frame, keeper.pairing.take(at)) for frame, at in near]
+                keeper.pairing.bound()
                 if batch and len(self._batches) < BACKLOG:
                     self._batches.append((batch, near[-1][1]))
                     tell()
