@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -35,6 +35,7 @@ P = ParamSpec("P")
 QUICK_SECONDS = 30.0
 """How long the answer to a question that needs no model may take."""
 MAX_EVENT_BYTES = 64 << 20
+VoiceAction = Literal["listen", "stop", "mute", "unmute", "talk", "release", "hush"]
 ORDERLY = (1000, 1001, 1012, 1013)
 """Close codes of a daemon that ends the connection on purpose."""
 
@@ -181,22 +182,41 @@ class Client:
                 if pcm := whole[: len(whole) & ~1]:
                     yield AudioChunk(pcm=pcm, sample_rate=rate)
 
-    async def voice(self, action: str) -> VoiceInfo | None:
-        """Tell the listening loop to ``listen``, ``stop``, ``mute``, ``unmute``, ``talk``, ``release`` or ``hush``.
+    async def voice_info(self) -> VoiceInfo | None:
+        """What the listening loop does; None if it does not listen."""
+        return _maybe(await self._ask("GET", "/api/voice", {}, timeout=QUICK_SECONDS), VoiceInfo)
+
+    async def voice(self, action: VoiceAction) -> VoiceInfo | None:
+        """Tell the listening loop what to do; ``talk`` and ``release``: a key to talk is held, and let go.
 
         Returns: what is going on afterwards; None if it does not listen.
+
+        Raises:
+            VoiceError: it cannot listen; or, but for ``listen`` and ``stop``, it does not.
+            AssistantError: what else the daemon says is wrong.
         """
-        found = await self._ask("POST", "/api/voice", {}, {"action": action})
-        return _decode(found, VoiceInfo) if found.strip() != b"null" else None
+        return _maybe(await self._ask("POST", "/api/voice", {}, {"action": action}), VoiceInfo)
 
     async def simulate(self, pcm: bytes) -> AsyncGenerator[Event, None]:
-        """The listening loop over 16 kHz 16-bit mono PCM; its events, at last one with all that was played."""
+        """The listening loop over 16 kHz 16-bit mono PCM: its events, at last all that was played, in pieces.
+
+        Raises:
+            AssistantError: it cannot be done, or not to its end.
+        """
         async with self._exchange("POST", "/api/voice/simulate", pcm) as exchange:
-            rest = b""
+            rest = bytearray()
+            event: Event | None = None
             while data := await _in_thread(exchange, exchange.read_some):
-                *lines, rest = (rest + data).split(b"\n")
+                *lines, tail = data.split(b"\n")
                 for line in lines:
-                    yield events.decode(line)
+                    event = events.decode(bytes(rest) + line)
+                    rest.clear()
+                    yield event
+                rest += tail
+        if isinstance(event, events.VoiceFailed):
+            raise from_code(event.error.code, event.error.message, event.error.hint)
+        if not isinstance(event, events.SpeechSynthesized):
+            raise unixhttp.cut()
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
@@ -318,6 +338,11 @@ def _decode(content: bytes, type: type[T]) -> T:
             f"the daemon's answer is not understood: {problem}",
             hint="it may be of another version: `assistant down && assistant up`",
         ) from problem
+
+
+def _maybe(content: bytes, type: type[T]) -> T | None:
+    """What may be null, which is sent as nothing at all."""
+    return None if content.strip() in (b"", b"null") else _decode(content, type)
 
 
 def _error(status: int, content: bytes) -> AssistantError:

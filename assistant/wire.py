@@ -265,6 +265,8 @@ class VoiceInfo(msgspec.Struct, frozen=True, kw_only=True):
     overflows: int
     """How often the machine was too slow to take the sound."""
     listened_seconds: float
+    enabled: bool = False
+    """The configuration says that it listens as long as the daemon runs."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

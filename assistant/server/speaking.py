@@ -32,7 +32,7 @@ class SpokenAnswer:
             AssistantError: the voice failed; after the first chunk that cuts the answer short.
         """
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_when_gone, receive, tasks.cancel_scope)
+            tasks.start_soon(cancel_when_gone, receive, tasks.cancel_scope)
             try:
                 await self._send_all(send)
             except AssistantError as failure:
@@ -61,7 +61,8 @@ async def _start(chunk: AudioChunk, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+async def cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Cancel the scope when the client goes away."""
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

@@ -15,6 +15,7 @@ from assistant import events
 from .endpoint import Change, Endpointer
 from .frames import FRAME_SECONDS, Heard, WakeHit, frames
 from .interruption import RESUME_SECONDS, Interruption, judge
+from .unfinished import unfinished
 from .wording import without_wake
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Dialogue:
         phrases: what is said for each wake word; with none everything that is said is meant.
         is_command: whether a text is a whole command for the fast path.
         judged: every pause is judged by a turn model.
+        is_unfinished: whether a text must go on.
     """
 
     def __init__(
@@ -113,12 +115,14 @@ class Dialogue:
         phrases: Mapping[str, str],
         is_command: Callable[[str], bool],
         judged: bool,
+        is_unfinished: Callable[[str], bool] = unfinished,
     ) -> None:
         self._settings = settings
         self._stage = stage
         self._playback = playback
         self._phrases = phrases
         self._is_command = is_command
+        self._is_unfinished = is_unfinished
         self._judged = judged
         self._interruption = Interruption()
         self._recent: deque[Heard] = deque(maxlen=frames(2.5))
@@ -165,8 +169,9 @@ class Dialogue:
         if self._utterance is utterance and utterance.kind in ("asked", "over"):
             words = self._words(text)
             command = self._is_command(words)
-            self._changed(utterance.endpointer.hear(command), utterance)
-            if utterance.kind == "asked" and words and not command and not self._answering:
+            open_ended = not command and self._is_unfinished(words)
+            self._changed(utterance.endpointer.hear(command, unfinished=open_ended), utterance)
+            if utterance.kind == "asked" and words and not command and not open_ended and not self._answering:
                 self._stage.prepare(words, utterance.wake)
         self._settle()
 

@@ -65,8 +65,8 @@ PACES: Mapping[Patience, Pace] = {
     "balanced": Pace(0.7, 0.25, ((0.05, 1.4), (0.5, 0.9), (0.9, 0.5), (0.97, 0.3))),
     "relaxed": Pace(1.25, 0.3, ((0.05, 2.2), (0.5, 1.2), (0.9, 0.7), (0.97, 0.5))),
 }
-"""``alone`` is what Home Assistant waits for. The judged ones have the fewest cut-offs for their latency on the tuning
-set of benchmarks/voice_parts/turns.py."""
+"""``alone`` is what Home Assistant waits for. The judged ones were chosen for few cut-offs at their latency: on the
+tuning set of benchmarks/voice_parts/turn_audio.py, and on recordings of people's commands."""
 
 
 class Change(NamedTuple):

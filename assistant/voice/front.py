@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .frames import SILENCE, Heard
+from .wake_mix import WakeMix
 
 if TYPE_CHECKING:
     from .activity import VoiceActivity
@@ -32,6 +33,7 @@ class FrontEnd:
         self._own_words = own_words
         self._clock = 0
         self._own = ""
+        self._mix = WakeMix()
 
     def process(self, near: bytes, far: bytes) -> Heard:
         """One frame of the microphone, and what the loudspeaker played in it.
@@ -41,13 +43,15 @@ class FrontEnd:
             far: likewise; ``SILENCE`` if nothing was played.
         """
         self._clock += 1
-        clean = self.echo.process(near, far)
+        clean = for_wake = self.echo.process(near, far)
         playing = self.echo.audible
         self._own = (self._own_words() or self._own) if playing else ""
         if self._own and self.echo.duplex == "half":
-            clean = SILENCE
+            clean = for_wake = SILENCE
+        elif playing:
+            for_wake = self._mix.process(clean, near)
         speech = self.activity.process(clean)
-        hits = self.spotter.process(clean, speech=speech, own_text=self._own)
+        hits = self.spotter.process(for_wake, speech=speech, own_text=self._own)
         return Heard(
             clock=self._clock, pcm=clean, speech=speech, level=self.activity.level, playing=playing, hits=hits
         )

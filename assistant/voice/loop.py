@@ -25,6 +25,7 @@ from .hearing import Hearing
 from .output import Loudspeaking
 from .recording import Recorder
 from .second_look import agrees
+from .unfinished import unfinished
 from .wording import holds_wake
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class VoiceLoop:
         self.dialogue = Dialogue(
             self._settings, self, playback, phrases=phrases, is_command=self._is_command,
             judged=smart_turn is not None,
+            is_unfinished=lambda text: unfinished(text, parts.settings.assistant.language),
         )  # fmt: skip
 
     @property

@@ -91,6 +91,7 @@ class VoiceService:
             recording=self._settings.record,
             overflows=audio.overflows,
             listened_seconds=loop.listened_seconds,
+            enabled=self._settings.enabled,
         )
 
     async def listen(self) -> None:

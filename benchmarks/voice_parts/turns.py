@@ -2,6 +2,7 @@
 
 As in eot-bench: every pause within a turn is a chance to cut it off, its end costs the latency, and a sweep over the
 settings gives a curve. A pause counts from 0.2 s. Who is cut off goes on in a new turn, whose end is timed as well.
+The words come from a recogniser without errors, at once; the curve "sound only" does without them.
 """
 
 from __future__ import annotations
@@ -223,11 +224,14 @@ def turns(
     spoken = [ears.take(one) for one in synthesised("test")]
     say("recordings")
     real = [ears.take(one) for one in recorded("test", recordings)] if recordings else []
-    rows = list(_rows("test set", [*spoken, *real], words=True))
-    rows += [row for row in _rows("test set, sound only", [*spoken, *real], words=False) if row.reach == "-"]
+    taken = [*spoken, *real]
+    alone = zip(SILENCES, silence_alone(taken), strict=True)
+    rows = [_told(f"silence of {seconds:g} s", one) for seconds, one in alone]
+    rows += _rows("", taken, words=True)
+    rows += _rows("sound only, ", taken, words=False)
     if whole_commands is not None:
         say("whole commands")
-        rows += _rows("people's commands", [ears.take(one) for one in commands(whole_commands)], words=False)
+        rows += _rows("whole commands, ", [ears.take(one) for one in commands(whole_commands)], words=False)
     return rows
 
 
@@ -236,17 +240,16 @@ def _rows(name: str, taken: Sequence[Taken], *, words: bool) -> Iterator[Row]:
     ratios = []
     settings: list[tuple[str, Pace]] = [(patience, pace) for patience, pace in PACES.items()]
     settings += [(f"balanced x {scale:g}", scaled(PACES["balanced"], scale)) for scale in SCALES]
-    for seconds, one in zip(SILENCES, curve, strict=True):
-        yield _told(f"{name}: silence of {seconds:g} s", one, "")
     for patience, pace in settings:
         ours = score(taken, pace, model=True, words=words)
         theirs = at_latency(curve, ours.latency)
         ratios.append(ours.rate / theirs if theirs else 1.0)
-        yield _told(f"{name}: {patience}", ours, f"; silence alone {theirs:.3f} at that latency")
-    note = f"{curve[0].pauses} pauses, {len(curve[0].latencies)} ends"
-    yield at_most(f"{name}: cut-offs ÷ those of silence alone at the same latency", ratios, REACH, note)
+        yield _told(f"{name}{patience}", ours, f"; silence alone {theirs:.3f} at that latency")
+    what = f"{name}cut-offs ÷ those of silence alone"
+    note = f"at the same mean latency; {curve[0].pauses} pauses, {len(curve[0].latencies)} ends"
+    yield at_most(what, ratios, REACH, note) if words else told(what, ratios, "", note)
 
 
-def _told(what: str, one: Score, more: str) -> Row:
+def _told(what: str, one: Score, more: str = "") -> Row:
     ends = f"latency mean {one.latency:.3f} s, p95 {one.p95:.2f} s"
     return told(f"{what}: cut-offs per pause", [one.rate], "", f"{ends}; {one.spoiled} of {one.utterances} turns{more}")

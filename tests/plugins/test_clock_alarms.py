@@ -43,7 +43,10 @@ class Wall:
 
     def restarted(self) -> Alarms:
         """The alarms of another daemon in the same home."""
-        return Alarms(self.path, self.events.append, LOG, "Europe/Berlin", lambda: self.moment.timestamp())
+        return Alarms(self.path, self.events.append, LOG, "Europe/Berlin", self.seconds)
+
+    def seconds(self) -> float:
+        return self.moment.timestamp()
 
     def fired(self) -> list[TimerFired]:
         return [event for event in self.events if isinstance(event, TimerFired)]

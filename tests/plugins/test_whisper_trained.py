@@ -81,11 +81,14 @@ def test_a_draft_in_a_pause_is_the_transcript_unless_more_is_said(whisper: Whisp
     first, second = pcm(speak("set a timer", "en-us+m3", 152)), pcm(speak("for ten minutes", "en-us+m3", 152))
     utterance = whisper.open("en", ())
     utterance.feed(bytes(8_000) + first + bytes(6_400))
-    assert utterance.draft().text == "Set a timer"
+    draft = utterance.draft()
+    assert draft is not None
+    assert draft.text == "Set a timer"
     utterance.feed(bytes(6_400) + second + bytes(6_400))
-    drafted = utterance.draft().text
+    draft = utterance.draft()
+    assert draft is not None
     utterance.feed(bytes(9_600))
-    assert utterance.finish().text == drafted == "Set a timer for ten minutes."
+    assert utterance.finish().text == draft.text == "Set a timer for ten minutes."
 
 
 def test_the_daemon_hears_it(bare_home: Home, tmp_path: Path) -> None:

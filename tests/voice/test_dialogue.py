@@ -188,7 +188,7 @@ def test_a_pause_in_the_middle_does_not_end_the_words() -> None:
     scene.dialogue.judged(0.02)
     scene.frames(30, QUIET)
     scene.frames(80, SPEECH)
-    assert scene.orders == ["open", "pause", "prepare set a timer for"]
+    assert scene.orders == ["open", "pause"]
     assert scene.dialogue.state == "listening"
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from assistant.voice.frames import FRAME_BYTES, RATE
+from assistant.voice.frames import FRAME_BYTES, RATE, SILENCE
 
 from .ring import Ring
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+SETTLED_SECONDS = 0.06
+"""After such a run of zeros the resampler, which dithers, would give nothing but its own noise of one bit."""
 
 
 class Resampler:
@@ -100,7 +104,7 @@ class Framing:
         frame = bytes(self._pcm[:FRAME_BYTES])
         del self._pcm[:FRAME_BYTES]
         self.at = self._end - self._resampler.delay - len(self._pcm) / 2 / RATE
-        return frame
+        return SILENCE if self.zeros_seconds > SETTLED_SECONDS else frame
 
     def _note_zeros(self, block: bytes) -> None:
         if block.strip(b"\0"):

@@ -33,7 +33,7 @@ class Keeper:
         self._fingerprint = system.fingerprint()
         self._looked = 0.0
         self._changed = False
-        self._overflows = 0
+        self._lost = 0
 
     def tend(self, now: float, *, muted: bool, wanted: bool) -> None:
         """Do what is due.
@@ -49,8 +49,9 @@ class Keeper:
 
     def collect(self) -> None:
         """Take what was played until now."""
-        if self.input.overflows != self._overflows:
-            self._overflows = self.input.overflows
+        lost = self.input.overflows + self.output.underflows
+        if lost != self._lost:
+            self._lost = lost
             self.pairing.realign()
         loudspeaker = self.output.loudspeaker
         while loudspeaker is not None and (far := loudspeaker.read_far()) is not None:

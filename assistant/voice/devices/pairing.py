@@ -9,18 +9,20 @@ from assistant.voice.frames import FRAME_SECONDS, SILENCE, frames
 LIMIT = frames(0.2)
 """Played frames that may wait for a microphone; the echo cancellers follow delays up to 0.5 s."""
 WINDOW = frames(1.0)
-"""How long a surplus must last before it is taken for one."""
+"""How long frames must have been old before they are taken for it: callbacks come late one by one."""
 SURPLUS = frames(0.03)
-"""Frames above the usual that are not worth a change."""
+"""More of silence is left out."""
+EXCESS = frames(0.05)
+"""More of anything is left out, and then all of it: the echo would come before its frame."""
 
 
 class Pairing:
     """A short queue of what was played.
 
     The first pair is made by the times at which the devices delivered and took: as both have some latency, the echo
-    comes later than its frame, which is what cancellers need. From then on frame follows frame. The devices have clocks
-    of their own: where the loudspeaker's is ahead, the queue grows, and a frame of silence is left out as soon as one
-    comes by; only what exceeds 200 ms is lost. Where it is behind, silence is put in.
+    comes later than its frame, which is what cancellers need. From then on frame follows frame, as times jitter. Where
+    the loudspeaker's clock is ahead, or the microphone skipped something, the frames that wait become old: then silence
+    is left out as soon as it comes by, and anything beyond 50 ms. Where its clock is behind, silence is put in.
     """
 
     def __init__(self) -> None:
@@ -31,9 +33,10 @@ class Pairing:
         self._queue: deque[tuple[bytes, float]] = deque()
         self._flowing = False
         self._pending = 0
-        self._usual: int | None = None
-        self._least = LIMIT
+        self._usual: float | None = None
+        self._least = float("inf")
         self._age = 0
+        self._surplus = 0
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -52,6 +55,7 @@ class Pairing:
             if self._pending >= LIMIT:
                 self.clear()
             return SILENCE
+        self._watch(at - self._queue[0][1])
         self._trim()
         return self._queue.popleft()[0]
 
@@ -63,7 +67,8 @@ class Pairing:
 
     def realign(self) -> None:
         """Go by the times again: sound was lost."""
-        self._flowing, self._usual, self._least, self._age = False, None, LIMIT, 0
+        self._flowing, self._usual, self._surplus = False, None, 0
+        self._least, self._age = float("inf"), 0
 
     def clear(self) -> None:
         """Begin anew: one of the devices was opened, or nothing is played any more."""
@@ -79,14 +84,21 @@ class Pairing:
         self._flowing = bool(self._queue) and self._queue[0][1] <= at
         return self._flowing
 
-    def _trim(self) -> None:
-        """Leave out a frame of silence if there were always more than usual in the last second."""
-        self._least = min(self._least, len(self._queue))
+    def _watch(self, age: float) -> None:
+        """Note how old the next frame is, and once in a second what that makes."""
+        self._least = min(self._least, age)
         self._age += 1
-        if self._age >= WINDOW and self._queue[0][0] == SILENCE:
-            if self._usual is None:
-                self._usual = self._least
-            elif self._least > self._usual + SURPLUS:
-                self._queue.popleft()
-                self.dropped += 1
-            self._least, self._age = LIMIT, 0
+        if self._age < WINDOW:
+            return
+        if self._usual is None:
+            self._usual = self._least
+        surplus = round((self._least - self._usual) / FRAME_SECONDS)
+        self._surplus = surplus if surplus > SURPLUS else 0
+        self._least, self._age = float("inf"), 0
+
+    def _trim(self) -> None:
+        everything = self._surplus > EXCESS
+        while self._surplus and len(self._queue) > 1 and (everything or self._queue[0][0] == SILENCE):
+            self._queue.popleft()
+            self._surplus -= 1
+            self.dropped += 1

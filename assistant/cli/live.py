@@ -1,0 +1,206 @@
+"""Listening in the foreground: the daemon listens, this shows what happens and passes keys on, until the user leaves."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+from anyio.streams.memory import MemoryObjectSendStream
+
+from assistant import events
+from assistant.errors import AssistantError, DaemonUnreachable
+from assistant.events import Event
+from assistant.wire import Subscribe
+
+from . import probe, render
+from .failures import INTERRUPTED, from_info
+from .keyboard import LEAVE, single_keys
+
+if TYPE_CHECKING:
+    from assistant.client import Client, Connection
+
+    from .listening import ListenView
+
+KEYS = "m mute, space talk without the wake word, s silence, q leave"
+STOP_SECONDS = 5.0
+"""How long the daemon may take to close the microphone when the user leaves."""
+POLL_SECONDS = 0.3
+"""How often a daemon that was stopped is looked for."""
+
+
+class Live:
+    """One user who listens along.
+
+    Args:
+        restart: starts the daemon if it is down, and waits until it answers.
+    """
+
+    def __init__(self, client: Client, view: ListenView, restart: Callable[[], object]) -> None:
+        self._client = client
+        self._view = view
+        self._restart = restart
+        self._talking = False
+        self._status = 0
+
+    async def run(self) -> int:
+        """Go on until the user leaves or listening ends; the exit status.
+
+        Raises:
+            AssistantError: it cannot listen.
+            BrokenPipeError: nobody reads our output any more.
+        """
+        failure: AssistantError | None = None
+        try:
+            with single_keys() as keys:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._watch_signals, tasks.cancel_scope)
+                    if keys is not None:
+                        tasks.start_soon(self._watch_keys, keys, tasks.cancel_scope)
+                    self._view.note(f"Listening: {KEYS}." if keys is not None else "Listening. Ctrl-C to leave.")
+                    try:
+                        await self._attend()
+                    except AssistantError as error:
+                        failure = error
+                    tasks.cancel_scope.cancel()
+        finally:
+            await self._leave()
+        if failure is not None:
+            raise failure
+        return self._status
+
+    async def _attend(self) -> None:
+        """Listen, over as many connections as it takes."""
+        while True:
+            attendance = Attendance(self._client, self._view)
+            try:
+                await attendance.run()
+            except DaemonUnreachable as error:
+                self._talking = False
+                await self._await_daemon(error, stopped=attendance.stopped)
+            else:
+                self._view.note("Listening was ended by another command.")
+                return
+
+    async def _await_daemon(self, error: DaemonUnreachable, *, stopped: bool) -> None:
+        if stopped:
+            self._view.note("The daemon was stopped: nothing is heard until it is back (`assistant up`).")
+            while not await anyio.to_thread.run_sync(probe.answers, self._client.socket):  # noqa: ASYNC110
+                await anyio.sleep(POLL_SECONDS)
+        else:
+            self._view.note(f"{error.message[:1].upper()}{error.message[1:]}: starting it again…")
+            await anyio.to_thread.run_sync(self._restart)
+        self._view.note("The daemon is back.")
+
+    async def _watch_signals(self, scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            async for number in signals:
+                self._status = INTERRUPTED if number == signal.SIGINT else 128 + number
+                scope.cancel()
+
+    async def _watch_keys(self, keys: AsyncIterator[str], scope: anyio.CancelScope) -> None:
+        async for key in keys:
+            if key in LEAVE:
+                scope.cancel()
+                return
+            try:
+                await self._pressed(key)
+            except AssistantError as error:
+                await self._view.trouble(error)
+
+    async def _pressed(self, key: str) -> None:
+        match key:
+            case "m":
+                await self._client.voice("unmute" if self._view.muted else "mute")
+            case " ":
+                self._talking = not (self._talking and self._view.listening)
+                await self._client.voice("talk" if self._talking else "release")
+            case "s":
+                self._talking = False
+                await self._client.voice("hush")
+            case "?" | "h":
+                self._view.note(f"Keys: {KEYS}.")
+
+    async def _leave(self) -> None:
+        """Close the microphone, unless the configuration says that the daemon always listens."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_SECONDS):
+            try:
+                voice = await self._client.voice("leave")
+            except AssistantError:
+                return
+            if voice is not None and sys.exc_info()[0] is None:
+                self._view.note("The daemon goes on listening: [voice] enabled = true.")
+
+
+class Attendance:
+    """Listening over one connection."""
+
+    def __init__(self, client: Client, view: ListenView) -> None:
+        self._client = client
+        self._view = view
+        self._failure: AssistantError | None = None
+        self._trouble: AssistantError | None = None
+        self.stopped = False
+        """The daemon said that it goes down."""
+
+    async def run(self) -> None:
+        """Go on until listening is ended.
+
+        Raises:
+            DaemonUnreachable: the daemon went away.
+            AssistantError: it cannot listen.
+        """
+        async with self._client.connect() as connection:
+            await connection.send(Subscribe())
+            send, receive = anyio.create_memory_object_stream[Event](math.inf)
+            async with receive, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._read, connection, send)
+                tasks.start_soon(self._listen, tasks.cancel_scope)
+                async for event in receive:
+                    await self._view.show(event)
+                    if self._is_end(event):
+                        break
+                tasks.cancel_scope.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _read(self, connection: Connection, send: MemoryObjectSendStream[Event]) -> None:
+        """Take everything at once, so that a reader of ours who is slow never makes the daemon drop us."""
+        async with send:
+            try:
+                async for event in connection:
+                    send.send_nowait(event)
+            except AssistantError as error:
+                self._failure = error
+            else:
+                self._failure = DaemonUnreachable("the daemon was stopped")
+
+    async def _listen(self, scope: anyio.CancelScope) -> None:
+        try:
+            await self._view.began(await self._client.voice("listen"))
+        except AssistantError as error:
+            self._failure = error
+            scope.cancel()
+
+    def _is_end(self, event: Event) -> bool:
+        match event:
+            case events.DaemonStopping():
+                self.stopped = True
+                self._failure = DaemonUnreachable("the daemon was stopped")
+            case events.SubscriberLagged():
+                self._failure = DaemonUnreachable(f"{event.missed} events were lost")
+            case events.VoiceFailed():
+                self._trouble = from_info(event.error)
+                return False
+            case events.VoiceStateChanged(state="off"):
+                self._failure = self._trouble
+            case events.VoiceStateChanged():
+                self._trouble = None
+                return False
+            case _:
+                return False
+        return True

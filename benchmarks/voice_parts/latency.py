@@ -1,0 +1,172 @@
+"""How soon after the end of speech the answer sounds: the host's own share, beside Pipecat's, and of a command.
+
+Both hosts hear the same question in real time and have engines that answer at once. The clock starts where the host
+decides that the turn is over, after the same silence, and stops at the first audible audio: ours when the loudspeaker's
+callback pulls it, which happens every 10 ms, Pipecat's when its transport is given it. Recogniser, model and voice run
+in three lane processes on our side, and in Pipecat's own process on the other.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import anyio
+import msgspec
+from anyio import to_thread
+from llm_parts.world import Row, say
+
+from assistant.config import Settings
+from assistant.testing import ToneTextToSpeech, VoiceHarness, synthesise
+from assistant.voice.endpoint import PACES
+from assistant.voice.frames import RATE
+
+from . import instant
+from .live import Turn, listening
+
+SIDE = Path(__file__).with_name("pipecat_side.py")
+WARM = 3
+"""Turns of every round that do not count."""
+REACH = 0.03
+RATIO = 0.7
+INTENT_REACH = 0.6
+TIME = "what time is it"
+VOICES = (
+    ("en-us", 170), ("en-us+m3", 150), ("en-us+f2", 160), ("en-gb", 160), ("en-us+m7", 170), ("en-gb+f3", 150),
+    ("en-us+f4", 175), ("en-gb-x-rp", 160),
+)  # fmt: skip
+"""espeak's, with words a minute, that ask for the time."""
+
+
+def p95(values: Sequence[float]) -> float:
+    """The value that 95 of 100 do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-95 * len(ordered) // 100) - 1)]
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median and the extremes, in milliseconds."""
+    ms = [1000 * value for value in values]
+    return f"median {statistics.median(ms):.1f}, {min(ms):.1f} to {max(ms):.1f} ms"
+
+
+def hosts(silero: Path, pipecat: Path | None, turns: int = 60, rounds: int = 3) -> list[Row]:
+    """The host's own share, ours with and without answers begun ahead, and Pipecat's, round by round in turn.
+
+    Args:
+        pipecat: a Python that has Pipecat; None: without it.
+        turns: of each side, over all rounds.
+    """
+    names = ["answers begun ahead", "nothing begun ahead"]
+    found: dict[str, list[float]] = {name: [] for name in [*names, "Pipecat"]}
+    lost, late = 0, 0.0
+    each = max(1, turns // rounds)
+    for number in range(rounds):
+        for name in names:
+            say(f"{name}: round {number + 1} of {rounds}")
+            taken = anyio.run(_ours, silero, name == names[0], each + WARM)
+            kept = [one for one in taken[WARM:] if one.sounded and one.decided]
+            lost += each - len(kept)
+            late = max([late, *(one.late for one in kept)])
+            found[name] += [one.sounded - one.decided for one in kept]
+        if pipecat is not None:
+            say(f"Pipecat: round {number + 1} of {rounds}")
+            found["Pipecat"] += _theirs(pipecat, each + WARM)[WARM:]
+    ear, model, mouth = _engines()
+    own = f"engines' own methods {1000 * instant.own_seconds(ear, model, mouth):.2f} ms, not taken off"
+    rows = []
+    for name in names:
+        note = f"{spread(found[name])}; {len(found[name])} turns, {lost} lost; {own}; a frame {1000 * late:.0f} ms late"
+        value = p95(found[name])
+        rows.append(Row(f"host's share, {name}, p95", value, "s", f"<= {REACH:g}", value <= REACH and not lost, note,
+                        tuple(found[name])))  # fmt: skip
+    return [*rows, *_beside(found, names)]
+
+
+def _beside(found: dict[str, list[float]], names: Sequence[str]) -> list[Row]:
+    theirs = found["Pipecat"]
+    if not theirs:
+        return [Row("Pipecat 1.14", 0.0, "", "-", True, "not measured: --pipecat-python names no Python that has it")]
+    rows = [Row("Pipecat 1.14, p95", p95(theirs), "s", "-", True, f"{spread(theirs)}; {len(theirs)} turns",
+                tuple(theirs))]  # fmt: skip
+    for name in names:
+        for what, take in (("median", statistics.median), ("p95", p95)):
+            ratio = take(found[name]) / take(theirs)
+            rows.append(Row(f"{name} ÷ Pipecat, {what}", ratio, "", f"<= {RATIO}", ratio <= RATIO))
+    return rows
+
+
+def _engines() -> tuple[instant.Ear, instant.Model, instant.Mouth]:
+    sound = b"".join(chunk.pcm for chunk in ToneTextToSpeech().speak(instant.ANSWER, ""))
+    return instant.Ear(), instant.Model(), instant.Mouth(sound)
+
+
+def _settings(*, speculate: bool) -> Settings:
+    settings = Settings()
+    voice = msgspec.structs.replace(settings.voice, speculate=speculate, earcons=False)
+    return msgspec.structs.replace(settings, voice=voice)
+
+
+async def _ours(silero: Path, speculate: bool, turns: int) -> list[Turn]:
+    ear, model, mouth = _engines()
+    question = synthesise(instant.QUESTION).pcm
+    settings = _settings(speculate=speculate)
+    async with (
+        VoiceHarness(settings=settings, stt=ear, llm=model, tts=mouth, wake_words=[]) as harness,
+        listening(harness, silero) as listener,
+    ):
+        return [await listener.ask(question) for _ in range(turns)]
+
+
+def _theirs(python: Path, turns: int) -> list[float]:
+    """Seconds of each turn of Pipecat's.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; what it says is on standard error.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-pipecat-") as name:
+        folder = Path(name)
+        silence = PACES["balanced"].alone
+        job = {"turns": turns, "silence": silence, "rate": RATE, "text": instant.QUESTION, "answer": instant.ANSWER}
+        (folder / "job.json").write_text(json.dumps(job))
+        (folder / "question.pcm").write_bytes(synthesise(instant.QUESTION).pcm)
+        (folder / "answer.pcm").write_bytes(_engines()[2].pcm)
+        done = subprocess.run([python, SIDE, folder], stdout=subprocess.PIPE, text=True, check=True)
+    return [seconds for seconds in json.loads(done.stdout.splitlines()[-1]) if seconds is not None]
+
+
+def intent(silero: Path, smart_turn: Path, turns: int = 60) -> list[Row]:
+    """From the question's last sound to the first of its answer, with real parts: the clock's command, recogniser
+    sphinx, voice espeak, Silero and Smart Turn; nothing of it is a sound card.
+    """
+    taken = anyio.run(_asked, silero, smart_turn, turns + 1)[1:]
+    kept = [one for one in taken if one.sounded > one.spoken > 0]
+    values = [one.sounded - one.spoken for one in kept]
+    if not values:
+        return [Row(f"“{TIME}” → first sound, p95", 0.0, "s", f"<= {INTENT_REACH:g}", False, "no turn was answered")]
+    waits = [one.decided - one.spoken for one in kept]
+    early = sum(one.reason == "intent" for one in kept)
+    note = (f"{spread(values)}; {len(kept)} of {turns} turns answered, {early} ended as a whole command; of it until "
+            f"the decision: {spread(waits)}")  # fmt: skip
+    value = p95(values)
+    ok = value <= INTENT_REACH and len(kept) == turns
+    return [Row(f"“{TIME}” → first sound, p95", value, "s", f"<= {INTENT_REACH:g}", ok, note, tuple(values))]
+
+
+async def _asked(silero: Path, smart_turn: Path, turns: int) -> list[Turn]:
+    questions = [await to_thread.run_sync(synthesise, TIME, voice, speed) for voice, speed in VOICES]
+    found = []
+    async with (
+        VoiceHarness(
+            settings=_settings(speculate=True), installed=("clock", "sphinx", "espeak"), stt="sphinx", tts="espeak",
+            wake_words=[],
+        ) as harness,
+        listening(harness, silero, smart_turn) as listener,
+    ):  # fmt: skip
+        for number in range(turns):
+            found.append(await listener.ask(questions[number % len(questions)].pcm))
+    return found

@@ -1,0 +1,203 @@
+"""The listening loop in real time without a sound card: a thread takes the place of the audio thread.
+
+Every 10 ms it pulls a frame of sound, hands the microphone's frame to the front end, and posts the result to the event
+loop; so does the real one, in which the devices' callbacks keep the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import numpy as np
+import soxr
+
+from assistant import events
+from assistant.intents import IntentMatcher
+from assistant.testing import VoiceHarness
+from assistant.testing.audio import frames_of, noise
+from assistant.turn import Parts
+from assistant.voice.activity import VoiceActivity
+from assistant.voice.echo import EchoCanceller
+from assistant.voice.frames import FRAME_BYTES, FRAME_SECONDS, RATE, Heard
+from assistant.voice.front import FrontEnd
+from assistant.voice.loop import VoiceLoop
+from assistant.voice.playback import Playback
+from assistant.voice.service import PLAYBACK_RATE
+from assistant.voice.smart_turn import SmartTurn
+from assistant.voice.wake import WakeSpotter
+
+LOUD = 200
+"""A sample from which sound is audible, of 32767: -44 dBFS."""
+ROOM_DBFS = -70.0
+GIVE_UP = 10.0
+"""Seconds after a question's last word in which the answer must have begun."""
+REST = 0.6
+"""Seconds between an answer and the next question."""
+LOOK = 0.02
+
+
+@dataclass
+class Turn:
+    """What happened when, by the machine's clock; 0: it did not."""
+
+    spoken: float = 0.0
+    """The frame with the question's last sound was over."""
+    decided: float = 0.0
+    """The end of the turn was published, ``SpeechEnded``."""
+    sounded: float = 0.0
+    """The first frame with audible sound was pulled."""
+    reason: str = ""
+    late: float = 0.0
+    """Most seconds that a frame came after its time."""
+
+
+class Device(threading.Thread):
+    """Both devices.
+
+    Args:
+        post: takes what became of each frame, in this thread.
+    """
+
+    def __init__(self, front: FrontEnd, playback: Playback, post: Callable[[Heard], None]) -> None:
+        super().__init__(daemon=True)
+        self._front, self._playback, self._post = front, playback, post
+        self._room = frames_of(noise("white", 2.0, ROOM_DBFS))
+        self._say: deque[tuple[bytes, bool]] = deque()
+        self._over = threading.Event()
+        self.turn = Turn()
+
+    def say(self, pcm: bytes) -> None:
+        """Speak into the microphone from the next frame on."""
+        frames = frames_of(pcm)
+        self._say.extend((frame, frame is frames[-1]) for frame in frames)
+
+    def stop(self) -> None:
+        """End."""
+        self._over.set()
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        """Frame by frame."""
+        far = soxr.ResampleStream(self._playback.rate, RATE, 1, dtype="int16")
+        waiting, due, number = bytearray(), time.perf_counter(), 0
+        count = round(self._playback.rate * FRAME_SECONDS)
+        while not self._over.is_set():
+            near, last = self._say.popleft() if self._say else (self._room[number % len(self._room)], False)
+            number += 1
+            if last:
+                self.turn.spoken = time.perf_counter()
+            out = np.frombuffer(self._playback.pull(count), np.int16)
+            if not self.turn.sounded and out.any() and int(np.abs(out.astype(np.int32)).max()) > LOUD:
+                self.turn.sounded = time.perf_counter()
+            waiting += far.resample_chunk(out).tobytes()
+            played = bytes(waiting[:FRAME_BYTES]).rjust(FRAME_BYTES, b"\0")
+            del waiting[:FRAME_BYTES]
+            self._post(self._front.process(near, played))
+            due += FRAME_SECONDS
+            left = due - time.perf_counter()
+            self.turn.late = max(self.turn.late, -left)
+            if left > 0:
+                time.sleep(left)
+
+
+class Mail:
+    """Hands frames from the devices' thread over to the loop, in order, as ``RealtimeAudio`` does."""
+
+    def __init__(self, loop: VoiceLoop) -> None:
+        self._loop = loop
+        self._running = asyncio.get_running_loop()
+        self._news = asyncio.Event()
+        self._frames: deque[Heard] = deque()
+
+    def post(self, heard: Heard) -> None:
+        """From the other thread."""
+        self._frames.append(heard)
+        self._running.call_soon_threadsafe(self._news.set)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._frames:
+                self._loop.take(self._frames.popleft())
+
+
+class Listener:
+    """A loop and its devices; everything is up when it is given out."""
+
+    def __init__(self, loop: VoiceLoop, playback: Playback, device: Device) -> None:
+        self._loop = loop
+        self._playback = playback
+        self._device = device
+
+    async def ask(self, pcm: bytes) -> Turn:
+        """Say something, and let the answer be spoken to its end."""
+        turn = self._device.turn = Turn()
+        self._device.say(pcm)
+        began, seconds = time.perf_counter(), len(pcm) / 2 / RATE
+        calm = 0.0
+        while calm < REST:
+            await anyio.sleep(LOOK)
+            over = self._loop.dialogue.state == "idle" and self._playback.done and turn.sounded
+            calm = calm + LOOK if over else 0.0
+            if not turn.sounded and time.perf_counter() - began > seconds + GIVE_UP:
+                self._loop.dialogue.stop()
+                await anyio.sleep(REST)
+                break
+        return turn
+
+    def note(self, event: events.Event) -> None:
+        """Take an event of the daemon."""
+        if isinstance(event, events.SpeechEnded):
+            self._device.turn.decided, self._device.turn.reason = time.perf_counter(), event.reason
+
+
+@asynccontextmanager
+async def listening(
+    harness: VoiceHarness, silero: Path, smart_turn: Path | None = None
+) -> AsyncIterator[Listener]:
+    """A live loop over the plugins, lanes, store and sessions of a harness; no wake word is needed.
+
+    Args:
+        silero: the folder of the model ``silero-vad``.
+        smart_turn: the folder of the model ``smart-turn``; None: silence alone decides.
+    """
+    services = harness.services
+    parts = Parts(
+        services.settings, services.bus, services.db, services.plugins, services.pool,
+        IntentMatcher(services.plugins.intents), services.paths,
+    )  # fmt: skip
+    playback = Playback(PLAYBACK_RATE, services.settings.voice.volume)
+    front = FrontEnd(EchoCanceller("auto"), VoiceActivity(silero), WakeSpotter([]), lambda: playback.sentence)
+    judge = SmartTurn(smart_turn) if smart_turn else None
+    if judge is not None:
+        judge.probability(bytes(RATE))
+    loop = VoiceLoop(parts, services.sessions, playback, phrases={}, smart_turn=judge)
+    mail = Mail(loop)
+    device = Device(front, playback, mail.post)
+    listener = Listener(loop, playback, device)
+    services.bus.add_observer(listener.note)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(loop.run)
+            tasks.start_soon(mail.run)
+            await anyio.lowlevel.checkpoint()
+            device.start()
+            await anyio.sleep(1.0)
+            yield listener
+            tasks.cancel_scope.cancel()
+    finally:
+        device.stop()
+        services.bus.remove_observer(listener.note)
+
