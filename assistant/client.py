@@ -35,7 +35,7 @@ P = ParamSpec("P")
 QUICK_SECONDS = 30.0
 """How long the answer to a question that needs no model may take."""
 MAX_EVENT_BYTES = 64 << 20
-VoiceAction = Literal["listen", "stop", "mute", "unmute", "talk", "release", "hush"]
+VoiceAction = Literal["listen", "stop", "leave", "mute", "unmute", "talk", "release", "hush"]
 ORDERLY = (1000, 1001, 1012, 1013)
 """Close codes of a daemon that ends the connection on purpose."""
 
@@ -187,12 +187,16 @@ class Client:
         return _maybe(await self._ask("GET", "/api/voice", {}, timeout=QUICK_SECONDS), VoiceInfo)
 
     async def voice(self, action: VoiceAction) -> VoiceInfo | None:
-        """Tell the listening loop what to do; ``talk`` and ``release``: a key to talk is held, and let go.
+        """Tell the listening loop what to do.
+
+        Args:
+            action: ``leave``: stop, unless the configuration says to listen always; ``talk`` and ``release``: a key to
+                talk is held, and let go; ``hush``: be quiet, and forget what is being said.
 
         Returns: what is going on afterwards; None if it does not listen.
 
         Raises:
-            VoiceError: it cannot listen; or, but for ``listen`` and ``stop``, it does not.
+            VoiceError: it cannot listen; or it does not, and is asked for anything but ``listen``, ``stop``, ``leave``.
             AssistantError: what else the daemon says is wrong.
         """
         return _maybe(await self._ask("POST", "/api/voice", {}, {"action": action}), VoiceInfo)

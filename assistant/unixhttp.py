@@ -25,6 +25,7 @@ class Exchange:
         self._socket.settimeout(timeout)
         self._connection: HTTPConnection | None = None
         self._response: HTTPResponse | None = None
+        self._closed = False
 
     def send(self, method: str, target: str, body: bytes | None, raw: bool) -> int:
         """Send the request and wait for the beginning of the answer.
@@ -52,6 +53,8 @@ class Exchange:
             with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was all sent: the answer says why
                 connection.request(method, target, body=body, headers=headers)
             response = self._response = connection.getresponse()
+            if self._closed:
+                response.close()
         except TimeoutError as problem:
             raise DaemonUnreachable("the daemon does not answer", hint="`assistant down` ends it") from problem
         except (OSError, HTTPException) as problem:
@@ -98,7 +101,8 @@ class Exchange:
             self._socket.close()  # it was not connected yet
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back; from another thread too: a request that still waits gives up its answer."""
+        self._closed = True
         if self._response is not None:
             self._response.close()
         if self._connection is not None:

@@ -259,6 +259,16 @@ def test_phrases_are_plain_sentences_that_match() -> None:
         assert MATCHER.match(phrase) is not None, phrase
 
 
+def test_a_wildcard_says_its_examples() -> None:
+    examples = ("<number> plus <number>", "half of <number>")
+    slot = Wildcard(r"[\w ]+", examples)
+    summing = Intent(tool="calculate", sentences=("(what is|what's) {sum}",), slots={"sum": slot})
+    other = Intent(tool="search", sentences=("search for {words}",), slots={"words": Wildcard()})
+    assert set(IntentMatcher([summing, other]).phrases()) == {
+        f"{start} {example}" for start in ("what is", "what's") for example in examples
+    }
+
+
 def test_phrases_are_bounded_and_every_template_has_some() -> None:
     long = Intent(
         tool="long",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import anyio
 
 LEAVE = ("q", "\x04", "")
 """``q``, Ctrl-D and the end of the input."""
+ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O.|.)?")
+"""Arrows and the like, which are no key of ours (ECMA-48)."""
 
 
 @contextmanager
@@ -38,6 +41,8 @@ async def _pressed(terminal: int) -> AsyncIterator[str]:
             keys = os.read(terminal, 64).decode(errors="replace")
         except OSError:
             keys = ""
-        yield keys if keys.startswith("\x1b") else keys[:1]
         if not keys:
+            yield ""
             return
+        for key in ESCAPES.sub("", keys):
+            yield key

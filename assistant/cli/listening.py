@@ -39,7 +39,7 @@ class ListenView:
 
     def __init__(self, log: str | None, *, verbose: bool = False, quiet: bool = False) -> None:
         self.machine = log == "-"
-        self.muted = False
+        self.muted = self.listening = False
         self._log = log
         self._verbose = verbose
         self._quiet = quiet
@@ -86,7 +86,7 @@ class ListenView:
         """The daemon listens now, or did so all along."""
         if voice is None:
             return
-        self.muted = voice.microphone == "muted"
+        self.now(voice)
         if not self.machine:
             if voice.recording:
                 await self._tell("! RECORDING: what is said to it is kept as files ([voice] record)")
@@ -96,6 +96,11 @@ class ListenView:
                 await self._tell("(microphone closed)")
             self._device, self._doing = voice.device, DOING.get(voice.state, "")
             self._line.show(self._doing)
+
+    def now(self, voice: VoiceInfo | None) -> None:
+        """How it stands."""
+        if voice is not None:
+            self.muted, self.listening = voice.microphone == "muted", voice.state == "listening"
 
     async def trouble(self, error: AssistantError) -> None:
         """Something that was asked for with a key could not be done."""
@@ -115,7 +120,7 @@ class ListenView:
             case events.TurnStarted(source="voice"):
                 self._turns.add(event.turn_id)
             case events.VoiceStateChanged():
-                self.muted = event.state == "muted"
+                self.muted, self.listening = event.state == "muted", event.state == "listening"
                 self._doing = DOING.get(event.state, "")
             case events.ListeningStarted():
                 self._device = event.device

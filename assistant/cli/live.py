@@ -1,10 +1,9 @@
-"""Listening in the foreground: the daemon listens, this shows what happens and passes keys on, until the user leaves."""
+"""Listening in the foreground: the daemon listens; this shows what happens and passes keys on."""
 
 from __future__ import annotations
 
 import math
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
@@ -17,12 +16,12 @@ from assistant.errors import AssistantError, DaemonUnreachable
 from assistant.events import Event
 from assistant.wire import Subscribe
 
-from . import probe, render
+from . import probe
 from .failures import INTERRUPTED, from_info
 from .keyboard import LEAVE, single_keys
 
 if TYPE_CHECKING:
-    from assistant.client import Client, Connection
+    from assistant.client import Client, Connection, VoiceAction
 
     from .listening import ListenView
 
@@ -44,7 +43,6 @@ class Live:
         self._client = client
         self._view = view
         self._restart = restart
-        self._talking = False
         self._status = 0
 
     async def run(self) -> int:
@@ -80,7 +78,6 @@ class Live:
             try:
                 await attendance.run()
             except DaemonUnreachable as error:
-                self._talking = False
                 await self._await_daemon(error, stopped=attendance.stopped)
             else:
                 self._view.note("Listening was ended by another command.")
@@ -89,12 +86,15 @@ class Live:
     async def _await_daemon(self, error: DaemonUnreachable, *, stopped: bool) -> None:
         if stopped:
             self._view.note("The daemon was stopped: nothing is heard until it is back (`assistant up`).")
-            while not await anyio.to_thread.run_sync(probe.answers, self._client.socket):  # noqa: ASYNC110
+            while not await anyio.to_thread.run_sync(self._is_back, abandon_on_cancel=True):  # noqa: ASYNC110
                 await anyio.sleep(POLL_SECONDS)
         else:
             self._view.note(f"{error.message[:1].upper()}{error.message[1:]}: starting it again…")
-            await anyio.to_thread.run_sync(self._restart)
+            await anyio.to_thread.run_sync(self._restart, abandon_on_cancel=True)
         self._view.note("The daemon is back.")
+
+    def _is_back(self) -> bool:
+        return probe.answers(self._client.socket)
 
     async def _watch_signals(self, scope: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
@@ -108,22 +108,21 @@ class Live:
                 scope.cancel()
                 return
             try:
-                await self._pressed(key)
+                if action := self._meant(key):
+                    self._view.now(await self._client.voice(action))
             except AssistantError as error:
                 await self._view.trouble(error)
 
-    async def _pressed(self, key: str) -> None:
+    def _meant(self, key: str) -> VoiceAction | None:
         match key:
             case "m":
-                await self._client.voice("unmute" if self._view.muted else "mute")
+                return "unmute" if self._view.muted else "mute"
             case " ":
-                self._talking = not (self._talking and self._view.listening)
-                await self._client.voice("talk" if self._talking else "release")
+                return "release" if self._view.listening else "talk"
             case "s":
-                self._talking = False
-                await self._client.voice("hush")
-            case "?" | "h":
-                self._view.note(f"Keys: {KEYS}.")
+                return "hush"
+        self._view.note(f"Keys: {KEYS}.")
+        return None
 
     async def _leave(self) -> None:
         """Close the microphone, unless the configuration says that the daemon always listens."""
@@ -132,7 +131,7 @@ class Live:
                 voice = await self._client.voice("leave")
             except AssistantError:
                 return
-            if voice is not None and sys.exc_info()[0] is None:
+            if voice is not None:
                 self._view.note("The daemon goes on listening: [voice] enabled = true.")
 
 
@@ -144,6 +143,7 @@ class Attendance:
         self._view = view
         self._failure: AssistantError | None = None
         self._trouble: AssistantError | None = None
+        self._answered = self._off = False
         self.stopped = False
         """The daemon said that it goes down."""
 
@@ -162,7 +162,7 @@ class Attendance:
                 tasks.start_soon(self._listen, tasks.cancel_scope)
                 async for event in receive:
                     await self._view.show(event)
-                    if self._is_end(event):
+                    if self._is_end(event) or (self._off and await self._is_over()):
                         break
                 tasks.cancel_scope.cancel()
         if self._failure is not None:
@@ -182,9 +182,20 @@ class Attendance:
     async def _listen(self, scope: anyio.CancelScope) -> None:
         try:
             await self._view.began(await self._client.voice("listen"))
+            self._answered = True
+            if self._off and await self._is_over():
+                scope.cancel()
         except AssistantError as error:
             self._failure = error
             scope.cancel()
+
+    async def _is_over(self) -> bool:
+        """Whether listening was ended: it may also be what somebody else has just ended, and be begun again."""
+        self._off = not self._answered
+        if self._off or await self._client.voice_info() is not None:
+            return False
+        self._failure = self._trouble
+        return True
 
     def _is_end(self, event: Event) -> bool:
         match event:
@@ -196,10 +207,9 @@ class Attendance:
             case events.VoiceFailed():
                 self._trouble = from_info(event.error)
                 return False
-            case events.VoiceStateChanged(state="off"):
-                self._failure = self._trouble
             case events.VoiceStateChanged():
-                self._trouble = None
+                self._off = event.state == "off"
+                self._trouble = self._trouble if self._off else None
                 return False
             case _:
                 return False

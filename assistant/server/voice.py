@@ -42,8 +42,9 @@ Parts = NamedDependency[SkipValidation[Services]]
 class VoiceCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the listening loop shall do."""
 
-    action: Literal["listen", "stop", "mute", "unmute", "talk", "release", "hush"]
-    """``talk`` and ``release``: a key to talk is held, and let go; ``hush``: be quiet, and forget what is said."""
+    action: Literal["listen", "stop", "leave", "mute", "unmute", "talk", "release", "hush"]
+    """``leave``: stop, unless the configuration says to listen always; ``talk`` and ``release``: a key to talk is held,
+    and let go; ``hush``: be quiet, and forget what is said."""
 
 
 @get("/api/voice", sync_to_thread=False)
@@ -64,6 +65,9 @@ async def command_voice(services: Parts, data: JSONBody[VoiceCommand]) -> VoiceI
             await voice.listen()
         case "stop":
             await voice.stop()
+        case "leave":
+            if not services.settings.voice.enabled:
+                await voice.stop()
         case "mute":
             voice.mute()
             await _until(voice, lambda info: info.microphone != "open")

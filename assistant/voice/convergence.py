@@ -28,19 +28,19 @@ above 0.85, with somebody speaking as loudly as the echo 0.5, and below 0.35 whe
 EXPLAINED = 2.0
 """Up to twice as loud as the echo should be (6 dB) a frame counts as mostly echo."""
 
-ENOUGH_DB = 10.0
-"""Less than this is a failure: the readiness rule of KoljaB/echoff, 10 dB of reduction."""
-RELATED_DB = 20.0
-"""Or less than this of what follows the playback, where noise or a voice limits the plain figure: working cancellers
-stayed above 25 dB, failing ones below 17 dB, in simulated rooms (tests/rooms.py)."""
-MARGIN_DB = 5.0
-"""A failed canceller must be better by so much before it is trusted again."""
-FAIL = frames(1.0) // STEP
-"""After a failure of that length it is given up, which is about three seconds after the first sound."""
-LAPSE = frames(3.0) // STEP
-"""The same after it has worked: a voice may speak over it for so long, and by chance in its rhythm."""
-RECOVER = frames(2.0) // STEP
-"""After that long above the margin it is trusted again."""
+ENOUGH_DB, GOOD_DB = 20.0, 30.0
+"""Less than the first is a failure: by so much, what follows the playback must become softer. In simulated and real
+rooms it was 21 to 60 dB, with somebody speaking over it 25, and 0 to 20 where the system changes the sound: there 10 dB,
+the readiness rule of KoljaB/echoff, still interrupted the assistant (tests/rooms.py). At the second it is trusted
+again."""
+FAIL = frames(3.5) // STEP
+"""After a failure of that length it is given up; a voice may speak over it for as long, by chance in its rhythm."""
+WORKED = frames(2.0) // STEP
+"""After that long with good figures it is settled that it works."""
+RECOVER = frames(10.0) // STEP
+"""After a failure, and after a longer time without it each time: canceller and system may have agreed for a while."""
+PATIENCE = 4
+"""How many times longer."""
 LOST = frames(3.0) // STEP
 """So much loud sound that has nothing to do with the playback, before cancelling has ever worked: it cannot be told
 what is heard."""
@@ -75,6 +75,12 @@ class Convergence:
         self._energy = [0.0, 0.0]
         self._bad = self._good = self._lost = 0
         self._worked = False
+        self._recover = RECOVER
+
+    @property
+    def doubtful(self) -> bool:
+        """It has failed, or what it does now is not enough and it has not been settled that it works."""
+        return self.failed or (self._bad > 0 and not self._worked)
 
     def rest(self, near: float) -> None:
         """Take the power of a frame in which nothing of the own sound can be heard."""
@@ -132,12 +138,11 @@ class Convergence:
             self.attenuation_db = decibels(self._energy[0]) - decibels(self._energy[1])
 
     def _judge(self, left_db: float) -> None:
-        figure = self.attenuation_db or 0.0
-        self._bad = 0 if figure >= ENOUGH_DB or left_db >= RELATED_DB else self._bad + 1
-        good = figure >= ENOUGH_DB + MARGIN_DB or left_db >= RELATED_DB + MARGIN_DB
-        self._good = self._good + 1 if good else 0
-        self._worked = self._worked or self._good >= RECOVER
-        self._decide(self._bad >= (LAPSE if self._worked else FAIL))
+        best = max(self.attenuation_db or 0.0, left_db)
+        self._bad = 0 if best >= ENOUGH_DB else self._bad + 1
+        self._good = self._good + 1 if best >= GOOD_DB else 0
+        self._worked = self._worked or (self._good >= WORKED and not self.failed)
+        self._decide(self._bad >= FAIL, self._recover)
 
     def _wonder(self) -> None:
         """Nothing heard is like what is played: no echo arrives, or it arrives unrecognisable."""
@@ -145,10 +150,11 @@ class Convergence:
         if self._background and over >= LOUD_DB and self._clean > self._near / 4:
             self._lost += 1
         self._good = self._good + 1 if over <= QUIET_DB else 0
-        self._decide(self._lost >= LOST)
+        self._decide(self._lost >= LOST, WORKED)
 
-    def _decide(self, bad: bool) -> None:
+    def _decide(self, bad: bool, recover: int) -> None:
         if bad and not self.failed:
             self.failed, self._worked, self._good = True, False, 0
-        elif self.failed and self._good >= RECOVER:
+        elif self.failed and self._good >= recover:
             self.failed, self._bad, self._lost = False, 0, 0
+            self._recover *= PATIENCE

@@ -72,8 +72,10 @@ class EchoCanceller:
         """``half`` if what is heard while playing is not to be trusted."""
         if self.mode != "auto":
             return "half" if self.mode == "half" else "full"
-        warming = self.audible and self._played < WARM_UP
-        return "half" if warming or self._convergence.failed else "full"
+        if self._convergence.failed:
+            return "half"
+        unsure = self._played < WARM_UP or self._convergence.doubtful
+        return "half" if self.audible and unsure else "full"
 
     def process(self, near: bytes, far: bytes) -> bytes:
         """One frame of the microphone without the echo.

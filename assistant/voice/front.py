@@ -48,7 +48,7 @@ class FrontEnd:
         self._own = (self._own_words() or self._own) if playing else ""
         if self._own and self.echo.duplex == "half":
             clean = for_wake = SILENCE
-        elif playing:
+        elif playing and self.echo.mode != "off":
             for_wake = self._mix.process(clean, near)
         speech = self.activity.process(clean)
         hits = self.spotter.process(for_wake, speech=speech, own_text=self._own)

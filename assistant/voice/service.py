@@ -22,7 +22,7 @@ from assistant.engines import AudioChunk
 from assistant.errors import AssistantError, VoiceError, leaves
 from assistant.wire import VoiceInfo, error_info
 
-from .frames import FRAME_BYTES, RATE, Heard
+from .frames import RATE, Heard
 from .output import pull_at
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ class VoiceService:
     async def simulate(self, pcm: bytes) -> AsyncGenerator[events.Event | AudioChunk]:
         """The same loop over a recording, on its sample clock; its events, and at last all that was played.
 
+        After the recording it is silent until what was begun has come to its end.
+
         Args:
             pcm: 16 kHz mono, 16-bit.
 
@@ -171,13 +173,16 @@ class VoiceService:
         folders = await self._folders()
         send, receive = anyio.create_memory_object_stream[events.Event | AudioChunk](100)
         scope = anyio.CancelScope()
-        self._tasks.start_soon(self._simulate, pcm, detectors, folders, send, scope)
-        try:
-            async with receive:
+        failures: list[AssistantError] = []
+        self._tasks.start_soon(self._simulate, pcm, detectors, folders, send, scope, failures)
+        with receive:
+            try:
                 async for item in receive:
                     yield item
-        finally:
-            scope.cancel()
+            finally:
+                scope.cancel()
+        if failures:
+            raise failures[0]
 
     async def _simulate(
         self,
@@ -186,22 +191,25 @@ class VoiceService:
         folders: dict[str, Path],
         send: MemoryObjectSendStream[events.Event | AudioChunk],
         scope: anyio.CancelScope,
+        failures: list[AssistantError],
     ) -> None:
-        from .virtual import ticks
+        from .virtual import recorded, ticks
 
         happened: deque[events.Event] = deque()
         played = bytearray()
-        with scope:
-            async with send:
-                async with self._assembled(detectors, folders, RATE, happened.append) as (front, loop, playback):
-                    frames = (pcm[start : start + FRAME_BYTES] for start in range(0, len(pcm), FRAME_BYTES))
-                    async for block in ticks(front, loop, playback, frames):
-                        played += block
-                        while happened:
-                            await send.send(happened.popleft())
-                while happened:
-                    await send.send(happened.popleft())
-                await send.send(AudioChunk(pcm=bytes(played), sample_rate=RATE))
+        with send:
+            try:
+                with scope:
+                    async with self._assembled(detectors, folders, RATE, happened.append) as (front, loop, playback):
+                        async for block in ticks(front, loop, playback, recorded(pcm, loop, playback)):
+                            played += block
+                            while happened:
+                                await send.send(happened.popleft())
+                    while happened:
+                        await send.send(happened.popleft())
+                    await send.send(AudioChunk(pcm=bytes(played), sample_rate=RATE))
+            except* AssistantError as group:
+                failures.extend(leaves(group))
 
     def _running(self) -> tuple[RealtimeAudio[Heard], VoiceLoop]:
         if self._audio is None or self._loop is None:

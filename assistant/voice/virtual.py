@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 
-from .frames import FRAME, FRAME_BYTES, RATE
+from .frames import FRAME, FRAME_BYTES, RATE, SILENCE, frames
 
 if TYPE_CHECKING:
     from .front import FrontEnd
@@ -16,6 +16,22 @@ if TYPE_CHECKING:
 
 BREATH = 100
 """Frames after which other tasks get a turn at least once."""
+REST_SECONDS = 1.0
+"""Silence after a recording in which a wake word at its very end is still noticed."""
+LONGEST_REST_SECONDS = 120.0
+"""The most silence that an answer gets to be spoken to its end."""
+
+
+def recorded(pcm: bytes, loop: VoiceLoop, playback: Playback) -> Iterator[bytes]:
+    """The frames of a recording, and then silence until nothing goes on any more."""
+    for start in range(0, len(pcm), FRAME_BYTES):
+        yield pcm[start : start + FRAME_BYTES]
+    resting = 0
+    for _ in range(frames(LONGEST_REST_SECONDS)):
+        resting = 0 if playback.sounding or loop.dialogue.state != "idle" else resting + 1
+        if resting > frames(REST_SECONDS):
+            return
+        yield SILENCE
 
 
 async def ticks(

@@ -21,6 +21,7 @@ import numpy as np
 import soxr
 
 from assistant import events
+from assistant.engines import AudioChunk
 from assistant.intents import IntentMatcher
 from assistant.testing import VoiceHarness
 from assistant.testing.audio import frames_of, noise
@@ -53,11 +54,28 @@ class Turn:
     """The frame with the question's last sound was over."""
     decided: float = 0.0
     """The end of the turn was published, ``SpeechEnded``."""
+    began: float = 0.0
+    """The turn of the store began, ``TurnStarted``; what was begun ahead is part of it from then on."""
+    given: float = 0.0
+    """``Playback`` was given the first chunk of the answer."""
     sounded: float = 0.0
     """The first frame with audible sound was pulled."""
     reason: str = ""
+    answer: str = ""
     late: float = 0.0
     """Most seconds that a frame came after its time."""
+
+
+class Noting(Playback):
+    """Notes when it is given the first sound of an answer."""
+
+    turn: Callable[[], Turn] = Turn
+
+    def add(self, sentence: str, chunk: AudioChunk) -> None:
+        """The next chunk."""
+        turn = self.turn()
+        turn.given = turn.given or time.perf_counter()
+        super().add(sentence, chunk)
 
 
 class Device(threading.Thread):
@@ -159,7 +177,11 @@ class Listener:
 
     def note(self, event: events.Event) -> None:
         """Take an event of the daemon."""
-        if isinstance(event, events.SpeechEnded):
+        if isinstance(event, events.TurnStarted):
+            self._device.turn.began = time.perf_counter()
+        elif isinstance(event, events.TurnFinished):
+            self._device.turn.answer = event.text
+        elif isinstance(event, events.SpeechEnded):
             self._device.turn.decided, self._device.turn.reason = time.perf_counter(), event.reason
 
 
@@ -178,7 +200,7 @@ async def listening(
         services.settings, services.bus, services.db, services.plugins, services.pool,
         IntentMatcher(services.plugins.intents), services.paths,
     )  # fmt: skip
-    playback = Playback(PLAYBACK_RATE, services.settings.voice.volume)
+    playback = Noting(PLAYBACK_RATE, services.settings.voice.volume)
     front = FrontEnd(EchoCanceller("auto"), VoiceActivity(silero), WakeSpotter([]), lambda: playback.sentence)
     judge = SmartTurn(smart_turn) if smart_turn else None
     if judge is not None:
@@ -186,6 +208,7 @@ async def listening(
     loop = VoiceLoop(parts, services.sessions, playback, phrases={}, smart_turn=judge)
     mail = Mail(loop)
     device = Device(front, playback, mail.post)
+    playback.turn = lambda: device.turn
     listener = Listener(loop, playback, device)
     services.bus.add_observer(listener.note)
     try:

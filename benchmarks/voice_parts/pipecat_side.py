@@ -1,11 +1,12 @@
-"""Turns through Pipecat, for ``voice.py``; a program of its own, run by a Python that has Pipecat: it imports nothing of
-the assistant's.
+# mypy: disable-error-code="import-not-found, misc"
+"""Turns through Pipecat, for ``voice.py``: a program of its own, run by a Python that has Pipecat and nothing of ours.
 
     python pipecat_side.py FOLDER
 
 The folder has ``job.json`` (``turns``, ``silence``, ``rate``, ``text``, ``answer``), ``question.pcm`` and
-``answer.pcm``. One line of JSON goes to standard output: the seconds from the decision that the turn is over to the
-first audible audio that the transport is given, for every turn.
+``answer.pcm``. One line of JSON goes to standard output, for every turn two numbers, or null: the seconds from the
+decision that the turn is over until the transport is given the first audible audio, and until the loudspeaker's next
+callback takes it.
 """
 
 from __future__ import annotations
@@ -68,11 +69,11 @@ class Times:
     """What happened when, in one turn."""
 
     def __init__(self) -> None:
-        self.decided = self.sounded = 0.0
+        self.decided = self.given = self.sounded = 0.0
         self.over = asyncio.Event()
 
 
-class Ear(SegmentedSTTService):  # type: ignore[misc]
+class Ear(SegmentedSTTService):
     """Understands the same words at once, whatever is said."""
 
     def __init__(self, text: str) -> None:
@@ -89,7 +90,7 @@ class Ear(SegmentedSTTService):  # type: ignore[misc]
         yield TranscriptionFrame(self._said, "", time_now_iso8601())
 
 
-class Model(LLMService):  # type: ignore[misc]
+class Model(LLMService):
     """Says the same words at once, whatever is asked."""
 
     def __init__(self, answer: str) -> None:
@@ -114,7 +115,7 @@ class Model(LLMService):  # type: ignore[misc]
         await self.push_frame(LLMFullResponseEndFrame())
 
 
-class Mouth(TTSService):  # type: ignore[misc]
+class Mouth(TTSService):
     """Has the sound of every sentence at hand, in chunks of 200 ms."""
 
     def __init__(self, pcm: bytes, rate: int) -> None:
@@ -130,7 +131,7 @@ class Mouth(TTSService):  # type: ignore[misc]
             yield TTSAudioRawFrame(self._pcm[at : at + self._chunk], self.sample_rate, 1, context_id=context_id)
 
 
-class Stop(SpeechTimeoutUserTurnStopStrategy):  # type: ignore[misc]
+class Stop(SpeechTimeoutUserTurnStopStrategy):
     """Pipecat's strategy of a fixed silence, with a note of when it decides."""
 
     def __init__(self, times: Times, silence: float) -> None:
@@ -143,7 +144,7 @@ class Stop(SpeechTimeoutUserTurnStopStrategy):  # type: ignore[misc]
         await super().trigger_user_turn_stopped(**options)
 
 
-class Input(BaseInputTransport):  # type: ignore[misc]
+class Input(BaseInputTransport):
     """A microphone."""
 
     def __init__(self, params: TransportParams) -> None:
@@ -161,13 +162,13 @@ class Input(BaseInputTransport):  # type: ignore[misc]
         await self.push_audio_frame(InputAudioRawFrame(pcm, self.sample_rate, 1))
 
 
-class Output(BaseOutputTransport):  # type: ignore[misc]
+class Output(BaseOutputTransport):
     """A loudspeaker that takes as long as the sound does, as Pipecat's local transport does."""
 
     def __init__(self, params: TransportParams, times: Times, seconds: float) -> None:
         super().__init__(params)
         self._times, self._seconds, self._heard = times, seconds, 0.0
-        self._due = 0.0
+        self._due, self._opened = 0.0, time.perf_counter()
 
     async def start(self, frame: StartFrame) -> None:
         """From now on it plays."""
@@ -179,7 +180,8 @@ class Output(BaseOutputTransport):  # type: ignore[misc]
         now = time.perf_counter()
         samples = array.array("h", frame.audio)
         if not self._times.sounded and self._times.decided and max(map(abs, samples), default=0) > LOUD:
-            self._times.sounded = now
+            self._times.given = now
+            self._times.sounded = self._opened + -(-(now - self._opened) // FRAME_SECONDS) * FRAME_SECONDS
             self._heard = 0.0
         self._heard += len(samples) / frame.sample_rate
         if self._times.sounded and self._heard >= self._seconds:
@@ -189,14 +191,14 @@ class Output(BaseOutputTransport):  # type: ignore[misc]
         return True
 
 
-async def speak(microphone: Input, job: dict[str, Any], question: bytes, times: Times) -> list[float | None]:
+async def speak(microphone: Input, job: dict[str, Any], question: bytes, times: Times) -> list[tuple[float, float] | None]:
     """Every turn in real time."""
     size = int(job["rate"] * FRAME_SECONDS) * 2
     silence = bytes(size)
-    found: list[float | None] = []
+    found: list[tuple[float, float] | None] = []
     due = time.perf_counter()
     for _ in range(job["turns"]):
-        times.decided = times.sounded = 0.0
+        times.decided = times.given = times.sounded = 0.0
         times.over.clear()
         said = bytes(int(LEAD * job["rate"]) * 2) + question
         at, waited, rested = 0, 0.0, 0.0
@@ -207,11 +209,12 @@ async def speak(microphone: Input, job: dict[str, Any], question: bytes, times: 
             rested += FRAME_SECONDS if times.over.is_set() else 0.0
             due += FRAME_SECONDS
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        found.append(times.sounded - times.decided if times.sounded else None)
+        took = times.given - times.decided, times.sounded - times.decided
+        found.append(took if times.sounded else None)
     return found
 
 
-async def main(folder: Path) -> list[float | None]:
+async def main(folder: Path) -> list[tuple[float, float] | None]:
     """Build the pipeline and speak to it."""
     job = json.loads((folder / "job.json").read_text())
     question, answer = (folder / "question.pcm").read_bytes(), (folder / "answer.pcm").read_bytes()

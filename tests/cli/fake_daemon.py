@@ -21,7 +21,7 @@ import msgspec
 import uvicorn
 
 from assistant import events, wire
-from assistant.errors import AssistantError, ModelNotFound, SessionNotFound
+from assistant.errors import AssistantError, ModelNotFound, SessionNotFound, VoiceError
 from assistant.events import Event
 from assistant.wire import Cancel, Command, EndAudio, Listen, Say
 
@@ -31,6 +31,17 @@ SESSION = wire.SessionInfo(
 )  # fmt: skip
 MODEL = wire.ModelInfo(name="starter", present=True, folder="/models/starter", bytes=92_871_040, licence="Apache-2.0")
 TRANSCRIPT = wire.Transcript(text="hello world", language="en", seconds=1.0)
+VOICE = wire.VoiceInfo(
+    state="idle", microphone="open", device="Desk microphone", output_device="Loudspeaker", wake_words=("hey_jarvis",),
+    duplex="full", attenuation_db=None, recording=False, overflows=0, listened_seconds=1.5,
+)  # fmt: skip
+AFTER: dict[str, dict[str, str]] = {
+    "mute": {"microphone": "muted", "state": "muted"},
+    "unmute": {"microphone": "open", "state": "idle"},
+    "talk": {"state": "listening"},
+    "release": {"state": "thinking"},
+}
+"""What an action changes."""
 
 Step = Event | str | float
 """An event to send; ``cancel``: wait for it; ``die``: cut the connection; ``audio``: wait for its end; or seconds."""
@@ -74,6 +85,21 @@ class FakeDaemon:
     """Requests are accepted and never answered."""
     hanging: bool = False
     """A request is waiting."""
+    voice: wire.VoiceInfo | None = None
+    actions: list[str] = field(default_factory=list)
+    """What the listening loop was asked for."""
+    heard: dict[str, Sequence[Event]] = field(default_factory=dict)
+    """Sent to every connection after such an action."""
+    refusal: AssistantError | None = None
+    """Why it cannot listen."""
+    stubborn: bool = False
+    """The microphone stays as it is."""
+    on_listen: Callable[[], None] = lambda: None
+    """Called when it is asked to listen."""
+    stale: Sequence[Event] = ()
+    """Sent to every connection before it listens."""
+    simulated: Sequence[Event] = ()
+    """What a simulation gives; without any it is refused."""
     _links: list[asyncio.Queue[Event]] = field(default_factory=list)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -169,6 +195,12 @@ class FakeDaemon:
                 return TRANSCRIPT
             case "POST", "speak":
                 return b"\x01\x02" * 1600
+            case "POST", "voice" if name == "simulate":
+                return self._simulation()
+            case "POST", "voice":
+                return self._voice(msgspec.json.decode(body)["action"])
+            case "GET", "voice":
+                return self.voice
         return {}
 
     def status(self) -> wire.Status:
@@ -178,8 +210,40 @@ class FakeDaemon:
             socket=str(self.socket), llm="mlx:starter", stt="sphinx", tts="espeak",
             lanes=(wire.LaneInfo(name="gpu", state="up", pid=77, engines=("llm:mlx:starter",), rss=400_000_000),),
             engines=self.engines, models=self.models, plugins_loaded=6, plugins_failed=1, live_turns=0, sessions=3,
-            home_config="",
+            home_config="", voice=self.voice,
         )
+
+    def _simulation(self) -> bytes:
+        if not self.simulated:
+            raise self.refusal or VoiceError("it cannot listen")
+        return b"".join(events.encode(event) + b"\n" for event in self.simulated)
+
+    def _voice(self, action: str) -> wire.VoiceInfo | None:
+        self.actions.append(action)
+        if action == "listen":
+            self.on_listen()
+            self.tell(*self.stale)
+        if action == "listen" and self.refusal is not None:
+            raise self.refusal
+        if action == "listen" and self.voice is None:
+            self.voice = VOICE
+        if action not in ("listen", "stop", "leave") and self.voice is None:
+            raise VoiceError("the assistant is not listening", hint="`assistant listen`")
+        if self.voice is not None and not self.stubborn:
+            self.voice = msgspec.structs.replace(self.voice, **AFTER.get(action, {}))
+        if self.voice is not None and (action == "stop" or (action == "leave" and not self.voice.enabled)):
+            self.voice = None
+        answer = self.voice
+        self.tell(*self.heard.get(action, ()))
+        return answer
+
+    def tell(self, *news: Event) -> None:
+        """Send these to every connection."""
+        if any(isinstance(event, events.VoiceStateChanged) and event.state == "off" for event in news):
+            self.voice = None
+        for link in self._links:
+            for event in news:
+                link.put_nowait(event)
 
     def _sessions(self, name: str) -> object:
         if not name:
@@ -204,9 +268,7 @@ class FakeDaemon:
         return MODEL
 
     async def _pull(self, name: str) -> wire.ModelInfo:
-        for link in self._links:
-            for event in self.progress:
-                link.put_nowait(event)
+        self.tell(*self.progress)
         await asyncio.sleep(0.1)
         found = self._models(name)
         assert isinstance(found, wire.ModelInfo)

@@ -16,6 +16,7 @@ from homes import Home, wait_for
 from voice.pulse import RATE, Pulse
 
 from assistant.testing import audio
+from assistant.voice.frames import RATE as LISTENED
 
 CONFIG = """
 [voice]
@@ -93,7 +94,7 @@ def watcher(listening: Home) -> Iterator[Watcher]:
 def said(text: str) -> bytes:
     """The words in eSpeak's voice, at the rate of the virtual microphone."""
     spoken = np.frombuffer(audio.synthesise(text, speed=160).pcm, np.int16)
-    return soxr.resample(spoken, audio.RATE, RATE).tobytes()
+    return bytes(soxr.resample(spoken, LISTENED, RATE).tobytes())
 
 
 def test_a_question_is_heard_and_answered_aloud(listening: Home, pulse: Pulse, watcher: Watcher) -> None:

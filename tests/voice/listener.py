@@ -2,8 +2,9 @@
 
     python listener.py FOLDER [INPUT_DEVICE [OUTPUT_DEVICE]]
 
-Events are printed as JSON lines; commands are read as lines: ``mute``, ``unmute``, ``play FILE`` (16-bit mono at the
-rate that was printed), ``figures``, ``end``. What was heard and played goes to ``near`` and ``far`` in FOLDER.
+Events are printed as JSON lines; commands are read as lines: ``mute``, ``unmute``, ``rouse``, ``play FILE`` (16-bit
+mono at the rate that was printed), ``tear``, ``figures``, ``end``. What was heard and played goes to ``near`` and
+``far`` in FOLDER.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Tape:
 
     def __init__(self) -> None:
         self._pcm = bytearray()
+        self.torn = False
+        """It fails from now on."""
 
     def queue(self, pcm: bytes) -> None:
         """Play this after what is queued."""
@@ -37,6 +40,8 @@ class Tape:
 
     def pull(self, count: int) -> bytes:
         """What a loudspeaker asks for."""
+        if self.torn:
+            raise ValueError("the tape is torn")
         pcm = bytes(self._pcm[: 2 * count])
         del self._pcm[: 2 * count]
         return pcm.ljust(2 * count, b"\0")
@@ -91,6 +96,9 @@ def obey(audio: RealtimeAudio[Any], tape: Tape, loop: asyncio.AbstractEventLoop,
                 audio.rouse()
             case ["play", path]:
                 tape.queue(Path(path).read_bytes())
+            case ["tear"]:
+                tape.torn = True
+                audio.rouse()
             case ["figures"]:
                 say(
                     microphone=audio.microphone, device=audio.device, loudspeaker=audio.loudspeaker,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import random
 import shutil
@@ -180,11 +179,6 @@ class Pulse:
     def listeners(self) -> list[str]:
         """The streams that read a microphone now."""
         return self.pactl("list", "short", "source-outputs").splitlines()
-
-    def players(self) -> list[str]:
-        """The names of the streams that are being played now, and not just open."""
-        streams = json.loads(self.pactl("--format=json", "list", "sink-inputs"))
-        return [stream["properties"].get("application.name", "") for stream in streams if not stream["corked"]]
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[bytearray]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from assistant.errors import AudioError
 from assistant.voice.devices.framing import Framing, Resampler
 from assistant.voice.devices.health import (
+    FIRST_BLOCKS,
     FIRST_SECONDS,
     RETRY_SECONDS,
     SILENT_LIMIT,
@@ -163,7 +164,9 @@ def test_a_device_that_delivers_is_well_whatever_the_process_slept() -> None:
     assert watch.judge(100.2, 200, ended=True) == "gone"
 
 
-@pytest.mark.parametrize(("blocks", "patience"), [(0, FIRST_SECONDS), (9, STALL_SECONDS)])
+@pytest.mark.parametrize(
+    ("blocks", "patience"), [(0, FIRST_SECONDS), (FIRST_BLOCKS, FIRST_SECONDS), (99, STALL_SECONDS)]
+)
 def test_a_device_that_stops_delivering_has_stalled(blocks: int, patience: float) -> None:
     watch = Watch()
     watch.restart(0.0)

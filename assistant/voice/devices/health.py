@@ -11,7 +11,9 @@ Trouble = Literal["gone", "stalled", "silent"]
 STALL_SECONDS = 1.5
 """Without a callback for so long, a device has stalled; Bluetooth devices change their profile in less."""
 FIRST_SECONDS = 3.0
-"""The same for the first callback: a Bluetooth microphone takes up to 2 s to begin."""
+"""The same while it begins: Bluetooth devices take up to 2 s to, and sound servers to wake a device."""
+FIRST_BLOCKS = 10
+"""Callbacks until a device has begun: the first ones may come at once, to fill its buffer."""
 SILENT_SECONDS = 2.0
 """Exact zeros for so long: macOS delivers them without a permission; a microphone in a quiet room makes some noise."""
 SILENT_LIMIT = 64.0
@@ -51,7 +53,7 @@ class Watch:
         self._blocks = blocks
         if ended:
             return "gone"
-        if self._still > (STALL_SECONDS if blocks else FIRST_SECONDS):
+        if self._still > (STALL_SECONDS if blocks > FIRST_BLOCKS else FIRST_SECONDS):
             return "stalled"
         return "silent" if zeros > self._silent_after else None
 
