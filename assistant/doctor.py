@@ -154,6 +154,8 @@ def examine(paths: Paths, machine: Machine, daemon: Daemon, problems: Sequence[s
         yield from _engines(survey) if isinstance(survey, Survey) else ()
     yield _portaudio(machine)
     yield _voice(machine)
+    if not problems:
+        yield from _listening(paths, machine, daemon)
 
 
 def _python(machine: Machine) -> Check:
@@ -204,6 +206,17 @@ def _voice(machine: Machine) -> Check:
         return Check(name="voice", state="ok", message="espeak-ng of the system")
     message = "espeak-ng is missing: answers cannot be spoken"
     return Check(name="voice", state="warn", message=message, hint=ESPEAK.install(machine))
+
+
+def _listening(paths: Paths, machine: Machine, daemon: Daemon) -> Iterator[Check]:
+    from . import config
+    from .voice import checkup
+
+    try:
+        settings = config.load(paths)
+    except AssistantError:
+        return
+    yield from checkup.examine(paths, settings.voice, machine, daemon)
 
 
 def _configuration(paths: Paths, problems: Sequence[str]) -> Check:

@@ -49,7 +49,10 @@ class ListenView:
         self._line = StatusLine(quiet=quiet or self.machine)
         self._progress = ModelProgress(self._line, quiet=quiet or self.machine)
         self._doing = ""
-        self._device = ""
+        self._open = ""
+        """The microphone that was last said to be open."""
+        self._told = False
+        """An event of this connection has told of the microphone."""
         self._duplex = "full"
         self._turns: set[str] = set()
 
@@ -82,20 +85,28 @@ class ListenView:
             await self._tell(self._line_of(event))
             self._line.show(self._passing(event))
 
+    def connected(self) -> None:
+        """A connection begins: nothing is known of the microphone."""
+        self._open, self._told = "", False
+
     async def began(self, voice: VoiceInfo | None) -> None:
         """The daemon listens now, or did so all along."""
         if voice is None:
             return
         self.now(voice)
-        if not self.machine:
-            if voice.recording:
-                await self._tell("! RECORDING: what is said to it is kept as files ([voice] record)")
-            if voice.microphone == "open" and voice.device != self._device:
-                await self._tell(f"(microphone open: {voice.device})")
-            if self.muted:
-                await self._tell("(microphone closed)")
-            self._device, self._doing = voice.device, DOING.get(voice.state, "")
-            self._line.show(self._doing)
+        if self.machine:
+            return
+        if voice.recording:
+            await self._tell("! RECORDING: what is said to it is kept as files ([voice] record)")
+        if self._told:
+            return
+        self._doing = DOING.get(voice.state, "")
+        if voice.microphone == "open":
+            self._open = voice.device
+            await self._tell(f"(microphone open: {voice.device})")
+        elif self.muted:
+            await self._tell("(microphone closed)")
+        self._line.show(self._doing)
 
     def now(self, voice: VoiceInfo | None) -> None:
         """How it stands."""
@@ -122,8 +133,6 @@ class ListenView:
             case events.VoiceStateChanged():
                 self.muted, self.listening = event.state == "muted", event.state == "listening"
                 self._doing = DOING.get(event.state, "")
-            case events.ListeningStarted():
-                self._device = event.device
 
     def _concerns(self, event: Event) -> bool:
         """Whether it is about what is said here, not about somebody's typed question."""
@@ -135,6 +144,11 @@ class ListenView:
         return True
 
     def _line_of(self, event: Event) -> str:
+        if isinstance(event, events.ListeningStarted | events.ListeningStopped):
+            known, self._told = self._open, True
+            self._open = event.device if isinstance(event, events.ListeningStarted) else ""
+            if known and known == self._open:
+                return ""
         if isinstance(event, events.EchoMeasured) and event.duplex != self._duplex:
             self._duplex = event.duplex
             return echo_text(event)

@@ -156,6 +156,7 @@ class Attendance:
         """
         async with self._client.connect() as connection:
             await connection.send(Subscribe())
+            self._view.connected()
             send, receive = anyio.create_memory_object_stream[Event](math.inf)
             async with receive, anyio.create_task_group() as tasks:
                 tasks.start_soon(self._read, connection, send)

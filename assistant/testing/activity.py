@@ -40,6 +40,7 @@ class Activity(Protocol):
 class Canceller(Protocol):
     """Takes the own sound out of the microphone: ``NoEchoCanceller``, or ``voice.echo.EchoCanceller``."""
 
+    mode: Any
     attenuation_db: float | None
     duplex: Any
     audible: bool
@@ -84,6 +85,7 @@ class LoudnessActivity:
 class NoEchoCanceller:
     """Lets everything through, for a room without echo; it says that the own sound is audible while it is played."""
 
+    mode = "off"
     attenuation_db: float | None = None
     duplex = "full"
 

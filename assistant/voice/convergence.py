@@ -30,15 +30,15 @@ EXPLAINED = 2.0
 
 ENOUGH_DB, GOOD_DB = 20.0, 30.0
 """Less than the first is a failure: by so much, what follows the playback must become softer. In simulated and real
-rooms it was 21 to 60 dB, with somebody speaking over it 25, and 0 to 20 where the system changes the sound: there 10 dB,
-the readiness rule of KoljaB/echoff, still interrupted the assistant (tests/rooms.py). At the second it is trusted
-again."""
+rooms it was 21 to 60 dB, with somebody speaking over it 25, and 0 to 20 where the system changes the sound: there the
+10 dB of KoljaB/echoff still interrupted the assistant (tests/rooms.py). At the second it is trusted again."""
 FAIL = frames(3.5) // STEP
 """After a failure of that length it is given up; a voice may speak over it for as long, by chance in its rhythm."""
 WORKED = frames(2.0) // STEP
 """After that long with good figures it is settled that it works."""
-RECOVER = frames(10.0) // STEP
-"""After a failure, and after a longer time without it each time: canceller and system may have agreed for a while."""
+RECOVER = frames(30.0) // STEP
+"""After a failure it must be good for so long to be trusted again, and longer each time: where the system changes the
+sound, the figures were good for up to 20 s by chance."""
 PATIENCE = 4
 """How many times longer."""
 LOST = frames(3.0) // STEP

@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,7 @@ class Session:
     playing: int = 0
 
 
+@cache
 def own_speech(minutes: float, seed: int = 5) -> Samples:
     """Answers of several sentences, each in one of espeak's voices, with pauses between them."""
     rng, voices = random.Random(seed), Voices()

@@ -88,18 +88,19 @@ def hosts(
             for handed, played in _theirs(pipecat, each + WARM)[WARM:]:
                 given["Pipecat"].append(handed)
                 found["Pipecat"].append(played)
-    ear, model, mouth = _engines()
-    own = f"engines' own methods {1000 * instant.own_seconds(ear, model, mouth):.2f} ms, not taken off"
+    own = f"engines' own methods {1000 * instant.own_seconds(*_engines()):.2f} ms, not taken off"
     rows = []
     for name in names:
         if not found[name]:
             rows.append(Row(f"host's share, {name}, p95", 0.0, "s", f"<= {REACH:g}", False, "no turn was answered"))
             continue
-        note = (f"{spread(found[name])}; {len(found[name])} turns, {lost} lost; until the turn began "
-                f"{spread(began[name])}; until handed over {spread(given[name])}; {own}; latest frame {1000 * late:.0f} ms late")  # fmt: skip
+        note = "; ".join([
+            spread(found[name]), f"{len(found[name])} turns", f"until the turn began {spread(began[name])}",
+            f"until handed over {spread(given[name])}", own, f"{lost} lost", f"latest frame {1000 * late:.0f} ms late",
+        ])  # fmt: skip
         value = p95(found[name])
-        rows.append(Row(f"host's share, {name}, p95", value, "s", f"<= {REACH:g}", value <= REACH and not lost, note,
-                        tuple(found[name])))  # fmt: skip
+        ok = value <= REACH and not lost
+        rows.append(Row(f"host's share, {name}, p95", value, "s", f"<= {REACH:g}", ok, note, tuple(found[name])))
     return [*rows, *_beside(found, given, names)]
 
 

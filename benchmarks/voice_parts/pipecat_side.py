@@ -64,6 +64,9 @@ LOUD = 200
 LEAD, REST, GIVE_UP = 1.0, 0.6, 8.0
 """Seconds of silence before a question, after an answer, and without any answer at all."""
 
+Took = tuple[float, float]
+"""Seconds until the sound was handed over, and until it was played."""
+
 
 class Times:
     """What happened when, in one turn."""
@@ -191,11 +194,11 @@ class Output(BaseOutputTransport):
         return True
 
 
-async def speak(microphone: Input, job: dict[str, Any], question: bytes, times: Times) -> list[tuple[float, float] | None]:
+async def speak(microphone: Input, job: dict[str, Any], question: bytes, times: Times) -> list[Took | None]:
     """Every turn in real time."""
     size = int(job["rate"] * FRAME_SECONDS) * 2
     silence = bytes(size)
-    found: list[tuple[float, float] | None] = []
+    found: list[Took | None] = []
     due = time.perf_counter()
     for _ in range(job["turns"]):
         times.decided = times.given = times.sounded = 0.0
@@ -214,7 +217,7 @@ async def speak(microphone: Input, job: dict[str, Any], question: bytes, times: 
     return found
 
 
-async def main(folder: Path) -> list[tuple[float, float] | None]:
+async def main(folder: Path) -> list[Took | None]:
     """Build the pipeline and speak to it."""
     job = json.loads((folder / "job.json").read_text())
     question, answer = (folder / "question.pcm").read_bytes(), (folder / "answer.pcm").read_bytes()

@@ -120,7 +120,7 @@ def _growth(what: str, log: Log) -> Row:
     note = (f"{first[1] / 1e6:.1f} MB at {first[0] / 3600:.2f} h, {last[1] / 1e6:.1f} MB at the end, "
             f"most {most / 1e6:.1f}")  # fmt: skip
     values = tuple(size / 1e6 for _, size in log.memory)
-    return Row(f"{what}: memory at the end ÷ after 1 h", ratio, "", f"<= {GROWTH}", ratio <= GROWTH, note, values)
+    return Row(f"{what}: memory at the end ÷ when settled", ratio, "", f"<= {GROWTH}", ratio <= GROWTH, note, values)
 
 
 async def _run(silero: Path, recordings: Path | None, count: int, log: Log) -> int:

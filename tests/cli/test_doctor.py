@@ -10,12 +10,14 @@ from pathlib import Path
 import msgspec
 import pytest
 from cli.conftest import Shell
-from cli.fake_daemon import FakeDaemon
+from cli.fake_daemon import VOICE, FakeDaemon
 
 from assistant.cli.doctor import report
 from assistant.doctor import Check, Daemon, Machine, Survey, examine, find_library, find_module, run_process
 from assistant.errors import DaemonError
 from assistant.paths import Paths
+from assistant.voice.checkup import Devices, Found, look, main
+from assistant.voice.service import NEEDED
 from assistant.wire import EngineInfo, PluginInfo
 
 ENGINES = (
@@ -24,26 +26,36 @@ ENGINES = (
     EngineInfo(kind="tts", name="espeak", plugin="espeak", lane="cpu", selected=True),
 )
 SURVEY = Survey(plugins=(PluginInfo(name="mlx", version="1", distribution="a", state="loaded"),), engines=ENGINES)
+DEVICES = Devices(microphone=Found(name="Desk microphone"), loudspeaker=Found(name="Loudspeaker"))
+NO_DEVICES = Devices(
+    microphone=Found(problem="there is no microphone", hint="connect one"),
+    loudspeaker=Found(problem="there is no loudspeaker", hint="connect one"),
+)
+WAKE = [{"name": "hey_jarvis", "phrase": "hey jarvis", "selected": True, "reason": ""}]
+SERVED = "for the sound server's devices"
 MANAGERS = {"linux": "apt-get", "darwin": "brew"}
 
 
 def machine(
     *,
     system: str = "linux",
-    modules: Sequence[str] = ("mlx", "mlx_lm", "sounddevice", "espeakng_loader"),
+    modules: Sequence[str] = ("mlx", "mlx_lm", "sounddevice", "espeakng_loader", *NEEDED),
     libraries: Sequence[str] = ("libopenblas.so.0", "portaudio"),
     programs: Sequence[str] = ("apt-get",),
     survey: tuple[int, str] = (0, msgspec.json.encode(SURVEY).decode()),
     mlx: tuple[int, str] = (0, "0.32.4 on the cpu"),
     free: int = 10**11,
+    devices: tuple[int, str] = (0, msgspec.json.encode(DEVICES).decode()),
+    wake: tuple[int, str] = (0, json.dumps(WAKE)),
 ) -> Machine:
     """A machine that has just these things."""
+    runs = {"assistant.doctor": survey, "assistant.voice.checkup": devices, "wake": wake, "-c": mlx}
     return Machine(
         system=system,
         find_module=lambda name: name in modules,
         find_library=lambda name: name in libraries,
         find_program=lambda name: f"/usr/bin/{name}" if name in programs else None,
-        run=lambda command: survey if "assistant.doctor" in command else mlx,
+        run=lambda command: next(done for word, done in runs.items() if word in command),
         free_bytes=lambda folder: free,
     )
 
@@ -61,6 +73,9 @@ def test_a_machine_that_has_everything(paths: Paths) -> None:
     assert warnings == {"starter", "speech to text"}
     assert not any(check.state == "fail" for check in found.values())
     assert all(check.hint for check in found.values() if check.state != "ok")
+    assert {"listening", "ear", "wake word", "microphone", "loudspeaker"} <= set(found)
+    assert found["wake word"].message == "hey_jarvis"
+    assert found["microphone"].message == "Desk microphone"
     assert "assistant models pull starter" in found["starter"].hint
     assert "stop-gap" in found["speech to text"].message
 
@@ -181,6 +196,82 @@ def test_this_machine_is_really_looked_at(shell: Shell, fake_daemon: FakeDaemon)
     assert found["python"]["state"] == "ok"
     assert found["daemon"]["message"].startswith("running as process")
     assert found["language model"]["message"] == "mlx"
+
+
+def test_missing_packages_for_listening_are_named(paths: Paths) -> None:
+    found = checks(paths, machine(modules=("mlx", "mlx_lm", "sounddevice", "numpy", "soxr")))["listening"]
+    assert (found.state, found.message) == ("warn", "onnxruntime, pywebrtc-audio not installed")
+    assert found.hint.endswith("-m pip install onnxruntime pywebrtc-audio")
+
+
+def test_models_of_the_ear_are_looked_for(paths: Paths, silero_model: Path, smart_turn_model: Path) -> None:
+    absent = checks(paths, machine())["ear"]
+    assert (absent.state, absent.hint) == ("ok", "assistant models pull silero-vad")
+    paths.models.mkdir(parents=True)
+    for model in (silero_model, smart_turn_model):
+        (paths.models / model.name).symlink_to(model)
+    assert checks(paths, machine())["ear"].message == f"silero-vad and smart-turn are in {paths.models}"
+
+
+@pytest.mark.parametrize(
+    ("wake", "words"),
+    [
+        ((0, json.dumps([{**WAKE[0], "reason": "its package is missing"}])), "hey_jarvis: its package is missing"),
+        ((1, "boom\nerror: it is broken"), "they cannot be listed: error: it is broken"),
+        ((0, "hello"), "they cannot be listed: hello"),
+    ],
+)
+def test_wake_words_that_cannot_work_are_warnings(paths: Paths, wake: tuple[int, str], words: str) -> None:
+    found = checks(paths, machine(wake=wake))["wake word"]
+    assert (found.state, found.message, found.hint) == ("warn", words, "assistant wake list")
+
+
+def test_no_wake_word_is_said_plainly(paths: Paths) -> None:
+    found = checks(paths, machine(wake=(0, json.dumps([{**WAKE[0], "selected": False}]))))["wake word"]
+    assert (found.state, found.message) == ("ok", "none is configured: it answers everything that it hears")
+
+
+@pytest.mark.parametrize(
+    ("system", "programs", "hint"),
+    [
+        ("linux", ("apt-get", "pactl"), f"connect one; {SERVED}: sudo apt install libasound2-plugins"),
+        ("linux", ("dnf", "wpctl"), f"connect one; {SERVED}: sudo dnf install alsa-plugins-pulseaudio"),
+        ("linux", ("apt-get",), "connect one"),
+        ("darwin", ("brew", "say"), "connect one"),
+    ],
+)
+def test_missing_devices_are_warnings(paths: Paths, system: str, programs: Sequence[str], hint: str) -> None:
+    none = machine(system=system, programs=programs, devices=(0, msgspec.json.encode(NO_DEVICES).decode()))
+    found = checks(paths, none)
+    for name in ("microphone", "loudspeaker"):
+        assert (found[name].state, found[name].message) == ("warn", f"there is no {name}")
+        assert found[name].hint == hint
+
+
+def test_a_mac_is_told_of_the_permission(paths: Paths) -> None:
+    found = checks(paths, machine(system="darwin", programs=("say",)))["microphone"]
+    assert (found.state, "Privacy & Security" in found.hint) == ("ok", True)
+
+
+@pytest.mark.parametrize("devices", [(-1, "no answer within 60 s"), (0, "ALSA lib: nonsense")])
+def test_portaudio_that_hangs_is_a_warning(paths: Paths, devices: tuple[int, str]) -> None:
+    found = checks(paths, machine(devices=devices))["microphone"]
+    assert (found.state, devices[1] in found.message) == ("warn", True)
+
+
+def test_a_daemon_that_listens_is_believed(paths: Paths, fake_daemon: FakeDaemon) -> None:
+    fake_daemon.voice = VOICE
+    found = checks(paths, machine(devices=(1, "boom")), Daemon(status=fake_daemon.status()))
+    assert (found["microphone"].message, found["loudspeaker"].message) == ("open: Desk microphone", "Loudspeaker")
+
+
+def test_devices_are_looked_for_by_their_names(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    missing = look("no such device", "")
+    assert missing.microphone.problem == 'no microphone has "no such device" in its name'
+    assert "[voice] input_device" in missing.microphone.hint
+    assert bool(missing.loudspeaker.name) != bool(missing.loudspeaker.problem)
+    assert main(["no such device", ""]) == 0
+    assert msgspec.json.decode(capfdbinary.readouterr().out.splitlines()[-1], type=Devices) == missing
 
 
 def test_seams_tell_the_truth(tmp_path: Path) -> None:

@@ -139,8 +139,13 @@ def test_one_that_always_listens_is_joined_and_left_alone(shell: Shell, fake_dae
 
 def test_what_somebody_else_ended_before_does_not_end_it(shell: Shell, fake_daemon: FakeDaemon) -> None:
     fake_daemon.stale = [OFF]
-    fake_daemon.heard = {"listen": [*SPOKEN, OFF]}
-    assert "It is noon." in shell("listen", "-q").out
+    fake_daemon.heard = {"mute": [*SPOKEN, OFF]}
+    with shell.start("listen", "-q") as listening:
+        assert listening.stdout is not None
+        assert listening.stdout.readline() == b"(microphone open: Desk microphone)\n"
+        assert shell("mute").code == 0
+        out, _ = listening.communicate(timeout=30)
+    assert (listening.returncode, out.splitlines()[-1]) == (0, b"It is noon.")
 
 
 @pytest.mark.parametrize("option", [["--json"], ["--events", "-"]])

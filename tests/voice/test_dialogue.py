@@ -88,6 +88,11 @@ class Scene:
         return [order for order in orders if order != "withdraw"]
 
     @property
+    def state(self) -> str:
+        """What it does now."""
+        return self.dialogue.state
+
+    @property
     def states(self) -> list[str]:
         return [event.state for event in self.stage.events if isinstance(event, events.VoiceStateChanged)]
 
@@ -160,7 +165,7 @@ def test_without_wake_words_speech_is_enough_and_its_beginning_is_kept() -> None
     scene.frames(9, SPEECH)
     assert scene.orders == ["open"]
     assert scene.stage.before == [BEFORE_SPEECH - 1]
-    assert scene.dialogue.state == "listening"
+    assert scene.state == "listening"
 
 
 def test_a_near_miss_is_told_and_wakes_nobody() -> None:
@@ -176,7 +181,7 @@ def test_nobody_speaks_after_the_wake_word() -> None:
     scene.frames(600, QUIET)
     assert scene.orders == ["open", "undo hey_jarvis", "abandon"]
     assert [drop.reason for drop in scene.told(events.SpeechDropped)] == ["nobody"]
-    assert scene.dialogue.state == "idle"
+    assert scene.state == "idle"
 
 
 def test_a_pause_in_the_middle_does_not_end_the_words() -> None:
@@ -189,7 +194,7 @@ def test_a_pause_in_the_middle_does_not_end_the_words() -> None:
     scene.frames(30, QUIET)
     scene.frames(80, SPEECH)
     assert scene.orders == ["open", "pause"]
-    assert scene.dialogue.state == "listening"
+    assert scene.state == "listening"
 
 
 def test_what_was_prepared_is_withdrawn_when_the_words_go_on() -> None:
@@ -209,7 +214,7 @@ def test_no_words_after_the_wake_word() -> None:
     scene = Scene()
     scene.ask("")
     assert scene.orders == ["open", "pause", "close drafted", "undo hey_jarvis"]
-    assert scene.dialogue.state == "idle"
+    assert scene.state == "idle"
 
 
 def test_the_wake_phrase_in_the_transcript_is_no_part_of_the_question() -> None:
@@ -227,7 +232,7 @@ class TestOverTheAnswer:
         scene.ask("tell me a story")
         scene.speak("Once upon a time there was a king who had three daughters")
         scene.frames(100, QUIET)
-        assert scene.dialogue.state == "speaking"
+        assert scene.state == "speaking"
         scene.stage.orders.clear()
         return scene
 
@@ -255,7 +260,7 @@ class TestOverTheAnswer:
         assert scene.orders[-1] != "cancel"
         assert [drop.reason for drop in scene.told(events.SpeechDropped)] == ["backchannel"]
         assert len(scene.told(events.SpeechResumed)) == 1
-        assert scene.dialogue.state == "speaking"
+        assert scene.state == "speaking"
         scene.frames(200, QUIET)
         assert scene.stage.playback.heard().startswith(heard)
         assert scene.stage.playback.done
@@ -275,14 +280,14 @@ class TestOverTheAnswer:
         scene.dialogue.partial(word)
         assert scene.orders == ["open", "abandon", "cancel"]
         assert scene.stage.playback.done
-        assert scene.dialogue.state == "idle"
+        assert scene.state == "idle"
 
     def test_a_question_takes_the_floor_before_it_is_over(self) -> None:
         scene = self.scene()
         scene.frames(60, SPEECH)
         scene.dialogue.partial("but who was")
         assert scene.orders == ["open", "cancel"]
-        assert scene.dialogue.state == "listening"
+        assert scene.state == "listening"
         scene.frames(60, SPEECH)
         scene.frames(200, QUIET)
         scene.dialogue.transcript("but who was the queen")
@@ -301,7 +306,7 @@ class TestOverTheAnswer:
         scene = self.scene()
         scene.frames(10, SPEECH, WakeHit("hey_jarvis", 0.99, True))
         assert scene.orders == ["cancel", "open"]
-        assert scene.dialogue.state == "listening"
+        assert scene.state == "listening"
 
     def test_barge_in_can_be_switched_off(self) -> None:
         scene = self.scene(barge_in=False)
@@ -313,7 +318,7 @@ class TestOverTheAnswer:
         scene = self.scene()
         scene.dialogue.stop()
         assert scene.orders == ["cancel"]
-        assert scene.dialogue.state == "idle"
+        assert scene.state == "idle"
 
 
 def test_words_while_it_thinks_belong_to_the_question() -> None:
@@ -329,7 +334,7 @@ def test_after_a_question_no_wake_word_is_needed() -> None:
     scene = Scene()
     scene.ask("set an alarm")
     scene.dialogue.answered("For what time?", "complete")
-    assert scene.dialogue.state == "listening"
+    assert scene.state == "listening"
     scene.frames(100, QUIET)
     scene.frames(80, SPEECH)
     scene.frames(200, QUIET)
@@ -342,7 +347,7 @@ def test_nobody_answers_the_question() -> None:
     scene.ask("set an alarm")
     scene.dialogue.answered("For what time?", "complete")
     scene.frames(320, QUIET)
-    assert scene.dialogue.state == "idle"
+    assert scene.state == "idle"
     assert "undo hey_jarvis" not in scene.orders[4:]
 
 
@@ -350,7 +355,7 @@ def test_a_follow_up_can_be_switched_off() -> None:
     scene = Scene(follow_up_seconds=0)
     scene.ask("set an alarm")
     scene.dialogue.answered("For what time?", "complete")
-    assert scene.dialogue.state == "idle"
+    assert scene.state == "idle"
 
 
 class TestRinging:
@@ -359,14 +364,14 @@ class TestRinging:
     def test_it_rings_until_somebody_says_stop_without_a_wake_word(self) -> None:
         scene = Scene()
         scene.dialogue.ring("pasta")
-        assert scene.dialogue.state == "ringing"
+        assert scene.state == "ringing"
         scene.frames(100, QUIET)
         assert any(scene.stage.playback.pull(RATE))
         scene.frames(50, SPEECH)
         scene.frames(100, QUIET)
         scene.dialogue.transcript("stop")
         assert [event.reason for event in scene.told(events.RingingStopped)] == ["stopped"]
-        assert scene.dialogue.state == "idle"
+        assert scene.state == "idle"
         assert not any(scene.stage.playback.pull(RATE)[RATE // 10 :])
 
     def test_other_talk_does_not_stop_it(self) -> None:
@@ -375,7 +380,7 @@ class TestRinging:
         scene.frames(100, SPEECH)
         scene.frames(200, QUIET)
         scene.dialogue.transcript("did you see the news today")
-        assert scene.dialogue.state == "ringing"
+        assert scene.state == "ringing"
         assert "answer" not in " ".join(scene.orders)
 
     def test_it_does_not_ring_for_ever(self) -> None:
@@ -389,7 +394,7 @@ class TestRinging:
         scene.dialogue.ring("pasta")
         scene.wake()
         assert len(scene.told(events.RingingStopped)) == 1
-        assert scene.dialogue.state == "listening"
+        assert scene.state == "listening"
 
 
 def test_push_to_talk_takes_everything_until_it_is_let_go() -> None:
@@ -397,7 +402,7 @@ def test_push_to_talk_takes_everything_until_it_is_let_go() -> None:
     scene.dialogue.talk(True)
     scene.frames(50, SPEECH)
     scene.frames(500, QUIET)
-    assert scene.dialogue.state == "listening"
+    assert scene.state == "listening"
     scene.dialogue.talk(False)
     assert scene.orders == ["open", "close fresh"]
     assert [event.reason for event in scene.told(events.SpeechEnded)] == ["released"]
@@ -408,9 +413,9 @@ def test_mute_forgets_what_is_being_said() -> None:
     scene.wake()
     scene.dialogue.mute(True)
     assert scene.orders == ["open", "abandon"]
-    assert scene.dialogue.state == "muted"
+    assert scene.state == "muted"
     scene.dialogue.mute(False)
-    assert scene.dialogue.state == "idle"
+    assert scene.state == "idle"
 
 
 def test_a_second_look_can_refuse_a_wake_word() -> None:
@@ -419,7 +424,7 @@ def test_a_second_look_can_refuse_a_wake_word() -> None:
     assert scene.orders == ["open", "confirm hey_jarvis"]
     scene.dialogue.confirmed(WakeHit("hey_jarvis", 0.99, True), False)
     assert scene.orders == ["undo hey_jarvis", "abandon"]
-    assert scene.dialogue.state == "idle"
+    assert scene.state == "idle"
 
 
 def test_a_second_look_loses_none_of_the_words() -> None:
@@ -427,7 +432,7 @@ def test_a_second_look_loses_none_of_the_words() -> None:
     scene.wake()
     scene.frames(50, SPEECH)
     scene.dialogue.confirmed(WakeHit("hey_jarvis", 0.99, True), True)
-    assert scene.dialogue.state == "listening"
+    assert scene.state == "listening"
     assert scene.stage.fed == AFTER_WAKE + 50
 
 
@@ -435,7 +440,7 @@ def test_a_failed_turn_leaves_it_ready() -> None:
     scene = Scene()
     scene.ask("tell me a story")
     scene.dialogue.answered("", "failed")
-    assert scene.dialogue.state == "idle"
+    assert scene.state == "idle"
     scene.stage.orders.clear()
     scene.ask("what time is it")
     assert scene.orders[-1] == "answer what time is it [hey_jarvis]"
@@ -445,4 +450,4 @@ def test_stop_after_the_wake_word_asks_nobody() -> None:
     scene = Scene()
     scene.ask("never mind")
     assert not any(order.startswith("answer") for order in scene.orders)
-    assert scene.dialogue.state == "idle"
+    assert scene.state == "idle"
