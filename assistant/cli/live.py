@@ -59,9 +59,9 @@ class Live:
                     tasks.start_soon(self._watch_signals, tasks.cancel_scope)
                     if keys is not None:
                         tasks.start_soon(self._watch_keys, keys, tasks.cancel_scope)
-                    self._view.note(f"Listening: {KEYS}." if keys is not None else "Listening. Ctrl-C to leave.")
+                    greeting = f"Listening: {KEYS}." if keys is not None else "Listening. Ctrl-C to leave."
                     try:
-                        await self._attend()
+                        await self._attend(greeting)
                     except AssistantError as error:
                         failure = error
                     tasks.cancel_scope.cancel()
@@ -71,14 +71,15 @@ class Live:
             raise failure
         return self._status
 
-    async def _attend(self) -> None:
+    async def _attend(self, greeting: str) -> None:
         """Listen, over as many connections as it takes."""
         while True:
-            attendance = Attendance(self._client, self._view)
+            attendance = Attendance(self._client, self._view, greeting)
             try:
                 await attendance.run()
             except DaemonUnreachable as error:
                 await self._await_daemon(error, stopped=attendance.stopped)
+                greeting = "The daemon is back."
             else:
                 self._view.note("Listening was ended by another command.")
                 return
@@ -91,7 +92,6 @@ class Live:
         else:
             self._view.note(f"{error.message[:1].upper()}{error.message[1:]}: starting it again…")
             await anyio.to_thread.run_sync(self._restart, abandon_on_cancel=True)
-        self._view.note("The daemon is back.")
 
     def _is_back(self) -> bool:
         return probe.answers(self._client.socket)
@@ -136,16 +136,21 @@ class Live:
 
 
 class Attendance:
-    """Listening over one connection."""
+    """Listening over one connection.
 
-    def __init__(self, client: Client, view: ListenView) -> None:
+    Args:
+        greeting: what is said once the daemon listens.
+    """
+
+    def __init__(self, client: Client, view: ListenView, greeting: str) -> None:
         self._client = client
         self._view = view
+        self._greeting = greeting
         self._failure: AssistantError | None = None
         self._trouble: AssistantError | None = None
         self._answered = self._off = False
         self.stopped = False
-        """The daemon said that it goes down."""
+        """The daemon said that it goes down; it ends the connection when it does."""
 
     async def run(self) -> None:
         """Go on until listening is ended.
@@ -182,7 +187,9 @@ class Attendance:
 
     async def _listen(self, scope: anyio.CancelScope) -> None:
         try:
-            await self._view.began(await self._client.voice("listen"))
+            voice = await self._client.voice("listen")
+            self._view.note(self._greeting)
+            await self._view.began(voice)
             self._answered = True
             if self._off and await self._is_over():
                 scope.cancel()
@@ -193,7 +200,12 @@ class Attendance:
     async def _is_over(self) -> bool:
         """Whether listening was ended: it may also be what somebody else has just ended, and be begun again."""
         self._off = not self._answered
-        if self._off or await self._client.voice_info() is not None:
+        if self._off or self.stopped:
+            return False
+        try:
+            if await self._client.voice_info() is not None:
+                return False
+        except AssistantError:
             return False
         self._failure = self._trouble
         return True
@@ -202,7 +214,7 @@ class Attendance:
         match event:
             case events.DaemonStopping():
                 self.stopped = True
-                self._failure = DaemonUnreachable("the daemon was stopped")
+                return False
             case events.SubscriberLagged():
                 self._failure = DaemonUnreachable(f"{event.missed} events were lost")
             case events.VoiceFailed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -63,6 +64,9 @@ class VoiceService:
         self._audio: RealtimeAudio[Heard] | None = None
         self._front: FrontEnd | None = None
         self._loop: VoiceLoop | None = None
+        self._unheard: dict[str, float] = {}
+        """Timers that fired while it did not listen, and when."""
+        parts.bus.add_observer(self._note_timer)
 
     async def run(self) -> None:
         """Listen from the start if the configuration says so; what stands against it is logged and published."""
@@ -233,6 +237,7 @@ class VoiceService:
                         self._settings, front.process, publish, partial(pull_at, playback), sounding
                     )
                     self._audio, self._front, self._loop = audio, front, loop
+                    self._ring_late(loop)
                     started.set()
                     async with anyio.create_task_group() as tasks:
                         tasks.start_soon(self._tell_echo, front)
@@ -247,6 +252,17 @@ class VoiceService:
             started.set()
             self._ended.set()
             publish(events.VoiceStateChanged(state="off"))
+
+    def _note_timer(self, event: events.Event) -> None:
+        if isinstance(event, events.TimerFired) and self._loop is None:
+            self._unheard[event.name or "timer"] = time.monotonic()
+
+    def _ring_late(self, loop: VoiceLoop) -> None:
+        """Ring for what fired a moment ago: a timer that was overdue fires before anything listens."""
+        unheard, self._unheard = self._unheard, {}
+        for name, at in unheard.items():
+            if time.monotonic() - at <= self._settings.ring_seconds:
+                loop.dialogue.ring(name)
 
     @asynccontextmanager
     async def _assembled(

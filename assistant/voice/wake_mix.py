@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 SHARE = 0.1
 """Of the microphone, -20 dB, beside what the canceller leaves. It tears holes into a voice that speaks over the echo,
-on which the networks fail. Of 24 people's phrases 12 dB and 6 dB above the echo 22 and 20 are heard instead of 14 and
-15, of 16 synthetic ones 7 and 5 instead of 6 and 5; twice the share is no better."""
+on which the networks fail. In seven simulated rooms 61 of 72 people's phrases 12 dB above the echo are heard, instead
+of 38, and 72 of 120 that are 6 dB above it, instead of 51; twice the share is no better."""
 
 
 class WakeMix:

@@ -330,7 +330,7 @@ def own_rows(
     if folder:
         groups["people"] = ([one for one in people(folder / "wake") if one.group == "varied"], micro())  # type: ignore[assignment]
     for who, (trials, detectors) in groups.items():
-        for echo_db in (-6.0, 0.0):
+        for echo_db in (-12.0, -6.0, 0.0):
             ears = Ears(silero, detectors, echo=True)
             missed, itself = over_own_speech(ears, trials, half, voices, echo_db, seed)
             tried = len(trials) - len(trials) // 4

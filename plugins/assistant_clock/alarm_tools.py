@@ -63,6 +63,10 @@ class AlarmTools:
     ) -> str:
         """Cancel the alarm with this name or for this time, the only alarm, or all of them."""
         pending = self._alarms.pending()
+        unnamed = not (name.strip() or all_alarms) and hour is None
+        if unnamed and (rang := self._alarms.just_rang()) is not None:
+            others = f" {await self.list_alarms()}" if pending else ""
+            return f"The {self._alarms.title(rang)} is off.{others}"
         if not pending:
             return "There are no alarms set."
         if all_alarms or clean(name, _KIND).casefold() in {"all", "every", "everything"}:

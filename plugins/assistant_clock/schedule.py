@@ -24,6 +24,9 @@ RECHECK_SECONDS = 10.0
 PUNCTUAL_SECONDS = 1.0
 """What fires within this of its moment is not called late."""
 
+RANG_SECONDS = 90.0
+"""So long after it fired, to cancel without a name means to silence it: it rings for a minute, and people take time."""
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Something that will ring."""
@@ -61,6 +64,7 @@ class Schedule(ABC, Generic[T]):
         self._log = log
         self._wall = wall
         self._entries: dict[str, T] | None = None
+        self._rang: tuple[T, float] | None = None
         self._lock = anyio.Lock()
         self._changed = anyio.Event()
 
@@ -109,6 +113,11 @@ class Schedule(ABC, Generic[T]):
         """Seconds until it fires."""
         return max(0.0, self.due_in(entry))
 
+    def just_rang(self) -> T | None:
+        """What fired a moment ago, told once: "turn it off" means that one, and none that is still to come."""
+        rang, self._rang = self._rang, None
+        return rang[0] if rang is not None and 0 <= self._wall() - rang[1] <= RANG_SECONDS else None
+
     async def cancel(self, entries: list[T]) -> None:
         """Stop these; one that has fired meanwhile is passed over.
 
@@ -129,6 +138,7 @@ class Schedule(ABC, Generic[T]):
             for entry, late in due:
                 late_seconds = late if late > PUNCTUAL_SECONDS else 0.0
                 self._publish(TimerFired(timer_id=entry.id, name=self.title(entry), late_seconds=late_seconds))
+                self._rang = entry, self._wall()
             if due:
                 with anyio.CancelScope(shield=True):
                     await self._forget([entry for entry, _ in due])

@@ -47,6 +47,10 @@ class TimerTools:
     ) -> str:
         """Cancel the timer with this name or this original duration, the only timer, or all of them."""
         running = self._timers.running()
+        unnamed = not (name.strip() or all_timers or hours or minutes or seconds)
+        if unnamed and (rang := self._timers.just_rang()) is not None:
+            others = f" {await self.list_timers()}" if running else ""
+            return f"T{_label(rang)[1:]} is off.{others}"
         if not running:
             return "There are no timers running."
         if all_timers or clean(name, _KIND).casefold() in {"all", "every", "everything"}:

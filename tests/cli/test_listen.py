@@ -212,25 +212,25 @@ def test_a_reader_that_leaves_closes_the_microphone(shell: Shell, fake_daemon: F
     assert fake_daemon.actions == ["listen", "mute", "leave"]
 
 
-def test_a_daemon_that_was_stopped_is_waited_for(
-    shell: Shell, paths: Paths, until: Until, tmp_path: Path
-) -> None:
+def test_a_daemon_that_was_stopped_is_waited_for(shell: Shell, paths: Paths, until: Until, tmp_path: Path) -> None:
     first, second = FakeDaemon(paths.socket), FakeDaemon(paths.socket)
     first.heard = {"listen": [events.DaemonStopping()]}
     second.heard = {"listen": [*SPOKEN, OFF]}
-    target = tmp_path / "out"
-    with target.open("wb") as out:
-        with serving(first):
-            listening = shell.start("listen", stdout=out.fileno())
-            until(lambda: first.actions)
-        assert listening.poll() is None
+    target, notes = tmp_path / "out", tmp_path / "notes"
+    with (
+        target.open("wb") as out, notes.open("wb") as err, serving(first),
+        shell.start("listen", stdout=out.fileno(), stderr=err.fileno()) as listening,
+    ):  # fmt: skip
+        until(lambda: first.actions)
+        first.stopped.set()
+        until(lambda: "nothing is heard until it is back" in notes.read_text())
         with serving(second):
-            _, err = listening.communicate(timeout=30)
-    assert listening.returncode == 0
+            assert listening.wait(30) == 0
+    assert first.actions == ["listen"]
     assert second.actions == ["listen", "leave"]
     assert target.read_text().splitlines()[-1] == "It is noon."
-    assert b"The daemon was stopped: nothing is heard until it is back" in err
-    assert b"The daemon is back." in err
+    assert notes.read_text().splitlines()[-2:] == ["The daemon is back.", "Listening was ended by another command."]
+    assert not paths.log.exists(), "no daemon was started"
 
 
 def test_a_daemon_that_crashed_is_started_again(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:

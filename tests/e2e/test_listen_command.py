@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ class Listener:
 
 
 @pytest.fixture
+def overdue(room: Home) -> None:
+    """A timer ran out while the daemon was down."""
+    file = room.path / "data" / "plugins" / "clock" / "timers.json"
+    file.parent.mkdir(parents=True)
+    timer = {"id": "a", "name": "pasta", "seconds": 60.0, "fires_at": time.time() - 5}
+    file.write_text(json.dumps({"version": 1, "timers": [timer]}))
+
+
+@pytest.fixture
 def listener(room: Home) -> Iterator[Listener]:
     found = Listener(room)
     yield found
@@ -101,3 +111,12 @@ def test_a_daemon_that_is_killed_listens_again(room: Home, pulse: Pulse, listene
     assert b"starting it again" in done.stderr
     assert done.stdout.count(b"(microphone open: ") == 2
     wait_for(lambda: not pulse.listeners())
+
+
+def test_a_timer_that_was_overdue_rings_until_it_is_hushed(room: Home, overdue: None, listener: Listener) -> None:
+    [rings] = wait_for(lambda: listener.events("ringing_started"), 60)
+    assert rings["name"] == "pasta"
+    assert room.run("hush").code == 0
+    [silent] = wait_for(lambda: listener.events("ringing_stopped"), 60)
+    assert (silent["name"], silent["reason"]) == ("pasta", "stopped")
+    assert "~ pasta rings" in listener.leave().stdout.decode().splitlines()

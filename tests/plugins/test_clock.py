@@ -274,6 +274,20 @@ async def test_due_timers_fire_once_and_in_order(file: Path, fake: FakeTime) -> 
 
 
 @pytest.mark.anyio
+async def test_to_stop_the_one_that_rings_spares_those_that_run(file: Path, fake: FakeTime) -> None:
+    timers = fake.timers(file, [])
+    tools = TimerTools(timers)
+    await tools.set_timer(seconds=10, name="tea")
+    await tools.set_timer(minutes=10)
+    fake.later(10)
+    await timers.fire_due()
+    fake.later(20)
+    left = "9 minutes and 30 seconds left on the 10 minute timer"
+    assert await tools.cancel_timer() == f"The tea timer is off. There is 1 timer: {left}."
+    assert await tools.cancel_timer() == "The 10 minute timer is cancelled."
+
+
+@pytest.mark.anyio
 async def test_setting_the_wall_clock_moves_no_timer(file: Path, fake: FakeTime) -> None:
     events: list[Event] = []
     timers = fake.timers(file, events)

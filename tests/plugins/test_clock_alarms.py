@@ -166,6 +166,25 @@ async def test_a_missed_one_is_told_late_and_only_once(wall: Wall) -> None:
     assert str(kept.day) == "2025-11-27"
 
 
+async def test_to_turn_off_what_rings_spares_what_is_still_to_come(wall: Wall) -> None:
+    await wall.tools.set_alarm(7, 30, repeat="daily")
+    wall.moment = datetime(2025, 11, 23, 7, 30, tzinfo=BERLIN)
+    await wall.alarms.fire_due()
+    wall.moment = datetime(2025, 11, 23, 7, 31, tzinfo=BERLIN)
+    said = await wall.tools.cancel_alarm()
+    assert said == "The 7:30 AM alarm is off. There is 1 alarm: 7:30 AM every day."
+    assert await wall.tools.cancel_alarm() == "The alarm for 7:30 AM every day is cancelled."
+
+
+async def test_what_rang_long_ago_is_off_already(wall: Wall) -> None:
+    await wall.tools.set_alarm(7, 30)
+    await wall.tools.set_alarm(9)
+    wall.moment = datetime(2025, 11, 23, 7, 30, tzinfo=BERLIN)
+    await wall.alarms.fire_due()
+    wall.moment = datetime(2025, 11, 23, 7, 40, tzinfo=BERLIN)
+    assert await wall.tools.cancel_alarm() == "The alarm for 9:00 AM today is cancelled."
+
+
 @pytest.mark.parametrize(
     ("evening", "alarm", "rings"),
     [

@@ -67,7 +67,7 @@ def test_once_it_has_worked_it_must_fail_for_long_to_be_doubted() -> None:
     states = [found.doubtful]
     hear(found, syllables(8.0, 5), 0.8)
     states.append(found.failed)
-    hear(found, syllables(36.0, 6), 0.001)
+    hear(found, syllables(50.0, 6), 0.001)
     assert [*states, found.doubtful] == [False, True, False]
 
 
