@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 KEYS = "m mute, space talk without the wake word, s silence, q leave"
 STOP_SECONDS = 5.0
 """How long the daemon may take to close the microphone when the user leaves."""
+LATE_SECONDS = 0.3
+"""How long events may still be on their way when an answer has overtaken them."""
 POLL_SECONDS = 0.3
 """How often a daemon that was stopped is looked for."""
 
@@ -192,6 +194,7 @@ class Attendance:
             await self._view.began(voice)
             self._answered = True
             if self._off and await self._is_over():
+                await anyio.sleep(LATE_SECONDS)
                 scope.cancel()
         except AssistantError as error:
             self._failure = error

@@ -26,6 +26,7 @@ class Output:
     def __init__(self) -> None:
         self.terminal = render.is_terminal(sys.stdout)
         self._fd = _pollable(sys.stdout)
+        self._turn = anyio.Lock()
 
     async def write(self, text: str) -> None:
         """Text, at once."""
@@ -38,11 +39,12 @@ class Output:
         """Bytes, at once."""
         if sys.stdout is None:
             return
-        for start in range(0, len(data), PIECE):
-            if self._fd is not None:
-                await anyio.wait_writable(self._fd)
-            sys.stdout.buffer.write(data[start : start + PIECE])
-            sys.stdout.buffer.flush()
+        async with self._turn:  # a second task that waits for the same descriptor would take the first one's wake-up
+            for start in range(0, len(data), PIECE):
+                if self._fd is not None:
+                    await anyio.wait_writable(self._fd)
+                sys.stdout.buffer.write(data[start : start + PIECE])
+                sys.stdout.buffer.flush()
 
 
 class StatusLine:
