@@ -184,7 +184,8 @@ class Sessions:
             await self.cancel(session_id)
         live = self._live[session_id] = LiveTurn(turn)
         try:
-            await self._parts.db.call(STORE, Store.begin_turn, session_id, turn.id, turn.source)
+            if turn.voice is None:  # what was said here is written while it is answered
+                await self._parts.db.call(STORE, Store.begin_turn, session_id, turn.id, turn.source, turn.text)
         except BaseException:
             self._ended(session_id, live)
             raise

@@ -163,8 +163,8 @@ class Store:
             db.execute("INSERT INTO messages_fts (messages_fts) VALUES ('optimize')")
         _shrink(db)
 
-    def begin_turn(self, session_id: str, turn_id: str, source: TurnSource) -> None:
-        """Note that a turn runs.
+    def begin_turn(self, session_id: str, turn_id: str, source: TurnSource, text: str = "") -> None:
+        """Note that a turn runs; with ``text``, what the user said, it is written too, see ``add_user_message``.
 
         Raises:
             SessionNotFound: none, or more than one, has that id.
@@ -178,6 +178,8 @@ class Store:
             row = (turn_id, session_id, source, now)
             db.execute("INSERT INTO turns (id, session_id, source, started_at) VALUES (?, ?, ?, ?)", row)
             db.execute("UPDATE sessions SET updated_at = ? WHERE id = ?", (now, session_id))
+            if text:
+                _add_question(db, session_id, turn_id, text, now)
 
     def add_user_message(self, session_id: str, turn_id: str, text: str) -> int:
         """Write what the user said; it is on the disk on return.
@@ -188,15 +190,13 @@ class Store:
             SessionNotFound: none, or more than one, has that id.
             StoreError: no such turn was begun in that conversation.
         """
-        now, text = time.time(), _text(text)
+        now = time.time()
         with self._transaction() as db:
             session_id = self._resolve(db, session_id)
             if not db.execute("SELECT 1 FROM turns WHERE id = ? AND session_id = ?", (turn_id, session_id)).fetchone():
                 raise StoreError(f"conversation {session_id} has no turn {turn_id!r}", hint="begin the turn first")
             db.execute("UPDATE sessions SET updated_at = ? WHERE id = ?", (now, session_id))
-            title = one_line(text, TITLE_LENGTH)
-            db.execute("UPDATE sessions SET title = ? WHERE id = ? AND title = ''", (title, session_id))
-            return _add_message(db, (session_id, turn_id, "user", text, now))
+            return _add_question(db, session_id, turn_id, text, now)
 
     def add_tool_call(self, turn_id: str, call: StoredToolCall) -> None:
         """Write a tool call; nothing happens if its conversation has been removed."""
@@ -252,22 +252,20 @@ class Store:
             session_id = self._resolve(db, session_id)
             return _stored(db, db.execute(f"{_MESSAGE} ORDER BY messages.id", (session_id,)).fetchall())
 
-    def recent(self, session_id: str, limit: int) -> list[StoredMessage]:
-        """The last ``limit`` messages of a conversation, oldest first; see ``messages``.
+    def recent(self, session_id: str, limit: int, but: str = "") -> list[StoredMessage]:
+        """The last ``limit`` messages of a conversation, those of the turn ``but`` left out, oldest first; see
+        ``messages``.
 
         Raises:
             SessionNotFound: none, or more than one, has that id.
         """
         with self._reading() as db:
             session_id = self._resolve(db, session_id)
-            query = f"{_MESSAGE} ORDER BY messages.id DESC LIMIT ?"
-            return _stored(db, db.execute(query, (session_id, _bounded(limit))).fetchall()[::-1])
+            query = f"{_MESSAGE} AND turn_id != ? ORDER BY messages.id DESC LIMIT ?"
+            return _stored(db, db.execute(query, (session_id, but, _bounded(limit))).fetchall()[::-1])
 
-    def window(self, session_id: str, limit: int, expecting: bool = False) -> list[StoredMessage]:
-        """The newest message and at most ``limit`` before it, oldest first; see ``messages``.
-
-        Args:
-            expecting: the newest message is not stored yet; only those before it are given.
+    def window(self, session_id: str, limit: int, turn_id: str) -> list[StoredMessage]:
+        """At most ``limit`` messages before those of a turn that runs, stored or not, oldest first; see ``messages``.
 
         The oldest one stays the same while the conversation grows, until half of them make room at once: what a model
         has read of the beginning stays true for many turns.
@@ -275,12 +273,15 @@ class Store:
         Raises:
             SessionNotFound: none, or more than one, has that id.
         """
-        stored = self.session(session_id).messages
-        earlier = stored if expecting else max(0, stored - 1)
+        count = "SELECT count(*) FROM messages WHERE"
+        with self._reading() as db:
+            session_id = self._resolve(db, session_id)
+            own = db.execute(f"{count} turn_id = ?", (turn_id,)).fetchone()[0]
+            earlier = db.execute(f"{count} session_id = ?", (session_id,)).fetchone()[0] - own
         block = max(1, (limit + 1) // 2)
         left_out = max(0, -(-(earlier - limit) // block) * block)
-        wanted = earlier - left_out + (not expecting)
-        return self.recent(session_id, wanted) if wanted else []
+        wanted = earlier - left_out
+        return self.recent(session_id, wanted, turn_id) if wanted else []
 
     def search(self, query: str, limit: int) -> list[SearchHit]:
         """Messages that hold all the words of ``query``, or words beginning with them; the best match first.
@@ -393,6 +394,13 @@ def _bounded(number: int) -> int:
 
 def _info(row: sqlite3.Row) -> SessionInfo:
     return msgspec.convert(dict(row), SessionInfo)
+
+
+def _add_question(db: sqlite3.Connection, session_id: str, turn_id: str, text: str, now: float) -> int:
+    text = _text(text)
+    title = one_line(text, TITLE_LENGTH)
+    db.execute("UPDATE sessions SET title = ? WHERE id = ? AND title = ''", (title, session_id))
+    return _add_message(db, (session_id, turn_id, "user", text, now))
 
 
 def _add_message(db: sqlite3.Connection, row: tuple[str, str, str, str, float]) -> int:

@@ -640,7 +640,7 @@ def test_no_query_of_a_conversation_reads_a_whole_table(store: Store, long_conve
     db.set_trace_callback(queries.append)
     store.messages(long_conversation.id)
     store.recent(long_conversation.id, 20)
-    store.window(long_conversation.id, 20)
+    store.window(long_conversation.id, 20, "t1")
     store.session(long_conversation.id)
     store.session(long_conversation.id[:5])
     store.latest_session("cli", 0)

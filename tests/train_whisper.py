@@ -39,6 +39,7 @@ from whisper_speech import (
     HELD_OUT_SPEEDS,
     HELD_OUT_VARIANTS,
     LANGUAGES,
+    NUMBERS,
     RATE,
     SPEEDS,
     TEMPLATES,
@@ -50,7 +51,6 @@ from whisper_speech import (
     say,
     saying,
     sayings,
-    words,
 )
 
 VOCABULARY = 51865
@@ -59,6 +59,7 @@ UNUSED = -30.0
 GRID = 0.2
 """Seconds between the time stamps that are used."""
 BATCH, PEAK_RATE = 32, 3e-3
+
 
 @dataclass
 class Clip:
@@ -82,10 +83,9 @@ class Words:
         for template in (one for _, one in TEMPLATES):
             for addressed in (False, True):
                 for pieces in range(template.count("|") + 1):
-                    plain = template.format(n="", unit="", single="", p="", m="", operator="")
+                    plain = template.format(n="", unit="", single="")
                     text |= dict.fromkeys(self.encode(saying(plain, addressed=addressed, pieces=pieces).text))
-        numbers = " ".join(words(one) for one in [*range(100), 100])
-        rest = f"{numbers} second minute hour seconds minutes hours plus minus times divided by percent of"
+        rest = f"{' '.join(NUMBERS)} second minute hour seconds minutes hours"
         for one in rest.split():
             for end in ("", "?", "."):
                 text |= dict.fromkeys(self.encode(f"so {one}{end}"))

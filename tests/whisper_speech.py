@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Wave = NDArray[np.float32]
 
 RATE = 16_000
-LANGUAGES = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-us-nyc")
+LANGUAGES = ("en-us", "en-gb", "en-gb-x-rp")
 VARIANTS = (
     "", "m1", "m2", "m4", "m5", "m7", "f1", "f3", "f4", "Alex", "Andy", "Annie", "Gene", "Jacky", "Lee",
     "Mario", "Michael", "adam", "anika", "belinda", "benjamin", "caleb", "david", "ed", "edward", "grandma",
@@ -27,36 +27,17 @@ HELD_OUT_SPEEDS = (137, 152, 168, 183)
 """Words a minute; neither are these."""
 
 TEMPLATES = (
-    (6, "what time | is it?"), (2, "what's the time?"), (3, "what day | is it?"), (2, "what's the date?"),
-    (2, "what is today's date?"), (14, "set a timer | for | {n} {unit}"), (6, "set a | {n} {single} timer"),
-    (2, "start a timer | for | {n} {unit}"), (4, "cancel | the timer"), (2, "cancel | all timers"),
-    (2, "stop the timer"), (6, "stop"), (4, "how much time | is left?"), (3, "how long is left | on the timer?"),
-    (2, "what timers | are running?"), (9, "what is | {p} percent | of | {m}?"),
-    (8, "what is | {m} | {operator} | {p}?"), (3, "yes"), (3, "no"), (2, "thank you"), (2, "wait"),
-    (2, "never mind"), (2, "pause"), (2, "continue"),
-    (2, "go on"), (2, "uh huh"), (2, "okay"), (2, "hello"), (2, "good morning"), (2, "tell me | a joke"),
-    (2, "tell me | a story"), (2, "tell me | about the sea"), (2, "please write | a poem | about the sea"),
-    (2, "how many people | live in tokyo?"), (2, "who are you?"), (2, "what's the weather | like today?"),
-    (2, "what can you do?"), (1, "hey jarvis"), (2, "turn on | the light"), (2, "turn off | the light"),
-    (2, "play some music"), (2, "how are you?"),
+    (5, "what time | is it?"), (2, "what's the time?"), (3, "what day | is it?"), (2, "what's the date?"),
+    (14, "set a timer | for | {n} {unit}"), (6, "set a | {n} {single} timer"), (4, "cancel | the timer"),
+    (2, "cancel | all timers"), (4, "stop"), (3, "how much time | is left?"), (2, "what timers | are running?"),
+    (3, "what is | seventeen percent | of | three hundred forty?"), (2, "what is | twelve | times | thirty?"),
+    (2, "yes"), (2, "no"), (2, "thank you"), (2, "never mind"), (2, "go on"), (2, "hello"), (2, "tell me | a joke"),
+    (2, "tell me | a story | about the sea"), (2, "who are you?"), (2, "what's the weather | like today?"),
+    (2, "turn on | the light"), (2, "play some music"),
 )  # fmt: skip
-OPERATORS = ("plus", "minus", "times", "divided by")
-ONES = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-NAMES = {"jarvis": "Jarvis,", "tokyo": "Tokyo"}
-
-
-def words(number: int) -> str:
-    """A number below 1000 as it is said."""
-    if number < 20:
-        return ONES[number]
-    if number < 100:
-        return " ".join([TENS[number // 10 - 2], *([ONES[number % 10]] if number % 10 else [])])
-    rest = f" {words(number % 100)}" if number % 100 else ""
-    return f"{ONES[number // 100]} hundred{rest}"
+"""How often, and what; ``|`` is where somebody may pause or break off."""
+NUMBERS = ("one", "two", "three", "five", "ten", "twelve", "fifteen", "twenty", "thirty", "forty", "fifty")
+NAMES = {"jarvis": "Jarvis,"}
 
 
 @dataclass(frozen=True)
@@ -85,12 +66,9 @@ def sayings(rng: np.random.Generator) -> Iterator[Saying]:
     weights = np.array([weight for weight, _ in TEMPLATES], float)
     while True:
         template = TEMPLATES[rng.choice(len(TEMPLATES), p=weights / weights.sum())][1]
-        one = int(rng.integers(1, 61)) if rng.random() < 0.7 else int(rng.choice([5, 10, 15, 20, 30, 45]))
+        one = str(rng.choice(NUMBERS))
         single = str(rng.choice(["second", "minute", "hour"], p=[0.25, 0.55, 0.2]))
-        filled = template.format(
-            n=words(one), unit=single if one == 1 else f"{single}s", single=single, p=words(int(rng.integers(1, 101))),
-            m=words(int(rng.integers(1, 1000))), operator=str(rng.choice(OPERATORS)),
-        )  # fmt: skip
+        filled = template.format(n=one, unit=single if one == "one" else f"{single}s", single=single)
         parts = filled.count("|") + 1
         cut = int(rng.integers(1, parts)) if parts > 1 and rng.random() < 0.15 else 0
         yield saying(filled, addressed="jarvis" not in filled and rng.random() < 0.15, pieces=cut)

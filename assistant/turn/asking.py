@@ -44,22 +44,17 @@ class Asking:
         if name := turn.adapter or (parts.settings.llm.adapter if model == own else ""):
             self._adapter = str(await to_thread.run_sync(resolve_adapter, parts.paths, name, model))
 
-    async def history(self, question: str = "") -> History:
-        """The conversation so far, which ends with the open question.
-
-        Args:
-            question: the question, if it is not stored yet.
-        """
+    async def history(self) -> History:
+        """The conversation so far, which ends with the open question, stored or not."""
         turn, parts = self._turn, self._parts
         limit = parts.settings.llm.history_messages
         rows: list[StoredMessage] = []
         if turn.session.id:
-            rows = await parts.db.call(STORE, Store.window, turn.session.id, limit, bool(question))
-        if question:
-            newest = rows[-1].id if rows else 0
-            rows.append(StoredMessage(
-                id=newest + 1, turn_id=turn.id, role="user", text=question, at=time.time(), state="running"
-            ))  # fmt: skip
+            rows = await parts.db.call(STORE, Store.window, turn.session.id, limit, turn.id)
+        newest = rows[-1].id if rows else 0
+        rows.append(StoredMessage(
+            id=newest + 1, turn_id=turn.id, role="user", text=turn.text, at=time.time(), state="running"
+        ))  # fmt: skip
         return History(rows, parts.windows.get((turn.session.id, turn.model), 0))
 
     def request(self, conversation: Sequence[Message], tool_choice: str) -> ChatRequest:

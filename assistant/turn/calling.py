@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from assistant import events
-from assistant.store import STORE, Store
+from assistant.store import Store
 from assistant.toolbox import ToolOutcome, call_tool
 from assistant.wire import StoredToolCall
 
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from assistant.engines import ToolCall
     from assistant.tools import Tool
 
+    from .journal import Journal
     from .state import Parts, Turn
 
 
 class ToolCalls:
     """Runs the tool calls of one turn; a call that cannot run is answered with the reason."""
 
-    def __init__(self, parts: Parts, turn: Turn, publish: Callable[[events.Event], None]) -> None:
+    def __init__(
+        self, parts: Parts, turn: Turn, journal: Journal, publish: Callable[[events.Event], None]
+    ) -> None:
         self._parts = parts
         self._turn = turn
+        self._journal = journal
         self._publish = publish
 
     async def run_all(self, calls: Sequence[ToolCall], round_number: int) -> list[StoredToolCall]:
@@ -60,7 +64,7 @@ class ToolCalls:
             id=call.id, tool=call.name, arguments=call.arguments, result=outcome.result, ok=outcome.ok,
             seconds=outcome.seconds, origin=origin, round=round_number, place=place, text_before=written,
         )  # fmt: skip
-        await parts.db.call(STORE, Store.add_tool_call, self._turn.id, record)
+        self._journal.write(Store.add_tool_call, self._turn.id, record)
         return record
 
     def _refusal(self, call: ToolCall, tool: Tool | None) -> str:

@@ -56,11 +56,16 @@ class Conversing:
         self._publish = publish
         self._say = say
         self._asking = Asking(parts, turn)
+        self._history = History(())
         self._holds = turn.schema is not None and bool(self._asking.offered)
         """Text may turn out to come before a tool call, and is no JSON then."""
 
+    async def recall(self) -> None:
+        """Read what was said before."""
+        self._history = await self._asking.history()
+
     async def run(self) -> None:
-        """The whole answer, spoken through ``say``.
+        """The whole answer, spoken through ``say``; ``recall`` comes first.
 
         Raises:
             ContextOverflow: the question alone is too long for the model.
@@ -72,8 +77,7 @@ class Conversing:
             await self._converse(ready)
 
     async def _converse(self, ready: Ready) -> None:
-        parts = self._parts
-        history = await self._asking.history()
+        parts, history = self._parts, self._history
         replies: list[Message] = []
         for number in itertools.count():
             last = number >= parts.settings.tools.max_rounds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from assistant import events
-from assistant.engines import SpeechToText, ToolCall, Transcription
+from assistant.engines import AudioChunk, SpeechToText, ToolCall, Transcription
 from assistant.errors import AssistantError, AudioError, leaves
 from assistant.lanes import Priority
 from assistant.speech import speak_sentence
@@ -21,6 +22,7 @@ from assistant.wire import error_info
 
 from .calling import ToolCalls
 from .conversing import Conversing
+from .journal import Journal
 
 if TYPE_CHECKING:
     from assistant.pool import Ready
@@ -38,6 +40,8 @@ class TurnRunner:
     def __init__(self, parts: Parts, turn: Turn) -> None:
         self._parts = parts
         self._turn = turn
+        self._journal = Journal(parts.db)
+        self._written = False
         self._sentences: MemoryObjectSendStream[str] | None = None
         self._splitter = SentenceSplitter()
 
@@ -66,19 +70,23 @@ class TurnRunner:
 
     async def _stages(self) -> None:
         turn, pool = self._turn, self._parts.pool
-        async with (
-            pool.speech() if turn.source == "voice" else nullcontext(),
-            pool.using("tts") if turn.aloud else nullcontext() as voice,
-        ):
-            if turn.audio is not None:
-                async with pool.using("stt") as ear:
-                    await self._listen(turn.audio, ear)
-            await self._respond(voice)
+        async with self._journal:
+            try:
+                async with (
+                    pool.speech() if turn.source == "voice" else nullcontext(),
+                    pool.using("tts") if turn.aloud else nullcontext() as voice,
+                ):
+                    if turn.audio is not None:
+                        async with pool.using("stt") as ear:
+                            await self._listen(turn.audio, ear)
+                    await self._respond(voice)
+            finally:
+                self._write_down()
+                if turn.voice is not None and turn.voice.ahead is not None:
+                    turn.voice.ahead.cancel()
 
     async def _respond(self, voice: Ready | None) -> None:
-        turn, parts = self._turn, self._parts
-        self._publish(events.FinalTranscript(text=turn.text))
-        await parts.db.call(STORE, Store.add_user_message, turn.session.id, turn.id, turn.text)
+        self._publish(events.FinalTranscript(text=self._turn.text))
         if voice is None:
             await self._answer()
             return
@@ -90,6 +98,17 @@ class TurnRunner:
                 await self._answer()
                 for sentence in self._splitter.flush():
                     await send.send(sentence)
+
+    def _write_down(self) -> None:
+        """Write what was said, unless it was typed: then it is written before the turn begins."""
+        turn, written = self._turn, self._written
+        self._written = True
+        if written or not turn.text:
+            return
+        if turn.voice is not None:
+            self._journal.write(Store.begin_turn, turn.session.id, turn.id, turn.source, turn.text)
+        elif turn.audio is not None:
+            self._journal.write(Store.add_user_message, turn.session.id, turn.id, turn.text)
 
     async def _listen(self, audio: MemoryObjectReceiveStream[bytes], ear: Ready) -> None:
         turn, parts = self._turn, self._parts
@@ -118,12 +137,16 @@ class TurnRunner:
 
     async def _answer(self) -> None:
         turn, parts = self._turn, self._parts
-        calls = ToolCalls(parts, turn, self._publish)
+        calls = ToolCalls(parts, turn, self._journal, self._publish)
         for_model = turn.schema is not None or turn.tools is False
         match = None if for_model else parts.matcher.match(turn.text)
         if match is None:
-            await Conversing(parts, turn, calls, self._publish, self._say).run()
+            conversing = Conversing(parts, turn, calls, self._publish, self._say)
+            await conversing.recall()
+            self._write_down()
+            await conversing.run()
             return
+        self._write_down()
         turn.mark("intent")
         call = ToolCall(id=f"{turn.id[:8]}-intent", name=match.tool, arguments=dict(match.arguments))
         await self._say((await calls.run(call, "intent")).result)
@@ -143,7 +166,7 @@ class TurnRunner:
             async for sentence in sentences:
                 if output is not None:
                     await output.room()
-                async with aclosing(speak_sentence(voice, sentence, self._parts.settings.tts.voice)) as chunks:
+                async with aclosing(self._sound(voice, sentence)) as chunks:
                     async for chunk in chunks:
                         self._turn.mark("first_audio")
                         if output is not None:
@@ -154,6 +177,13 @@ class TurnRunner:
                     output.end_sentence()
         if output is not None:
             await output.finish()
+
+    def _sound(self, voice: Ready, sentence: str) -> AsyncGenerator[AudioChunk]:
+        """A sentence as speech; the first one may have been synthesised while the end was not yet certain."""
+        ahead = self._turn.voice.ahead if self._turn.voice is not None else None
+        if ahead is not None and ahead.speaks(sentence):
+            return ahead.sound.all()
+        return speak_sentence(voice, sentence, self._parts.settings.tts.voice)
 
     async def _finish(self, reason: events.TurnReason, error: events.ErrorInfo | None) -> None:
         turn, db = self._turn, self._parts.db

@@ -3,26 +3,68 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 
-from assistant.engines import ChatRequest, Delta, LanguageModel
-from assistant.errors import AssistantError
+from assistant.engines import AudioChunk, ChatRequest, Delta, LanguageModel
+from assistant.errors import AssistantError, leaves
 from assistant.lanes import Priority
+from assistant.speech import speak_sentence
+from assistant.voice.speakable import SentenceSplitter
 
 from .asking import Asking
 
 if TYPE_CHECKING:
     from .state import Parts, Turn
 
+T = TypeVar("T")
+
+
+class Stock(Generic[T]):
+    """What has come so far and is still to come, for one reader."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self._news = anyio.Event()
+        self._ended = False
+        self._error: AssistantError | None = None
+
+    def add(self, item: T) -> None:
+        """The next one."""
+        self._items.append(item)
+        self._news.set()
+
+    def end(self, error: AssistantError | None = None) -> None:
+        """Nothing more comes; what was said first holds."""
+        if not self._ended:
+            self._ended, self._error = True, error
+            self._news.set()
+
+    async def all(self) -> AsyncGenerator[T]:
+        """From the first one on.
+
+        Raises:
+            AssistantError: it could not be made.
+        """
+        while True:
+            while self._items:
+                yield self._items.popleft()
+            if self._ended:
+                break
+            await self._news.wait()
+            self._news = anyio.Event()
+        if self._error is not None:
+            raise self._error
+
 
 class Speculation:
-    """The first reply of the model to a question that may still go on.
+    """The model's first reply to a question that may still go on, and the sound of its first sentence.
 
-    Nothing of it is seen, stored, spoken or run until a turn adopts it, which it does only if its own request is the
+    Nothing of it is seen, stored, played or run until a turn adopts it, which it does only if its own request is the
     very same. Whoever makes one runs it in a task, and cancels it if the words go on.
     """
 
@@ -33,25 +75,30 @@ class Speculation:
         """
         self.text = turn.text
         """The question."""
+        self.sound: Stock[AudioChunk] = Stock()
+        """The first sentence of the reply."""
+        self._sentence = ""
         self._parts = parts
         self._turn = turn
         self._request: ChatRequest | None = None
-        self._deltas: deque[Delta] = deque()
-        self._error: AssistantError | None = None
-        self._ended = False
-        self._news = anyio.Event()
+        self._taken = False
+        self._deltas: Stock[Delta] = Stock()
+        self._asked = anyio.Event()
         self._scope = anyio.CancelScope()
+        self._replying = anyio.CancelScope()
 
     async def run(self) -> None:
-        """Ask the model; an error waits for the turn."""
+        """Ask the model, and speak under one's breath; an error waits for the turn."""
+        error: AssistantError | None = None
         try:
             with self._scope:
                 await self._run()
-        except AssistantError as error:
-            self._error = error
+        except* AssistantError as group:
+            error = next(leaves(group))
         finally:
-            self._ended = True
-            self._news.set()
+            self._asked.set()
+            self._deltas.end(error)
+            self.sound.end(error)
 
     def cancel(self) -> None:
         """The words went on, or the turn is over."""
@@ -59,8 +106,9 @@ class Speculation:
 
     async def began_with(self, request: ChatRequest) -> bool:
         """Whether this is the reply to that very request; waits until it has been asked."""
-        while self._request is None and not self._ended:
-            await self._next()
+        if self._taken:
+            return False
+        await self._asked.wait()
         same = self._request == request and not self._scope.cancel_called
         if not same:
             self.cancel()
@@ -68,41 +116,50 @@ class Speculation:
 
     @asynccontextmanager
     async def adopted(self) -> AsyncIterator[AsyncIterator[Delta]]:
-        """The reply from its beginning on; leaving the block ends it. Can be had once.
+        """The reply from its beginning on; leaving the block ends it, but not the sound. Can be had once.
 
         Raises:
             AssistantError: the model failed.
         """
-        self._request = None
+        self._taken = True
         try:
-            yield self._all()
+            async with aclosing(self._deltas.all()) as deltas:
+                yield deltas
         finally:
-            self.cancel()
+            self._replying.cancel()
 
-    async def _all(self) -> AsyncIterator[Delta]:
-        while True:
-            while self._deltas:
-                yield self._deltas.popleft()
-            if self._ended:
-                break
-            await self._next()
-        if self._error is not None:
-            raise self._error
-
-    async def _next(self) -> None:
-        await self._news.wait()
-        if not self._ended:
-            self._news = anyio.Event()
+    def speaks(self, sentence: str) -> bool:
+        """Whether ``sound`` is that of a sentence; it can be had once."""
+        found = bool(sentence) and self._sentence == sentence and not self._scope.cancel_called
+        if found:
+            self._sentence = ""
+        return found
 
     async def _run(self) -> None:
         turn = self._turn
-        async with self._parts.pool.using("llm", model=turn.model) as ready:
+        async with anyio.create_task_group() as tasks, self._parts.pool.using("llm", model=turn.model) as ready:
             asking = Asking(self._parts, turn)
             await asking.prepare(ready)
-            self._request = asking.first(await asking.history(turn.text))
-            self._news.set()
-            stream = ready.lane.stream(ready.key, LanguageModel.generate, self._request, priority=Priority.SPEECH)
-            async with stream as deltas:
-                async for delta in deltas:
-                    self._deltas.append(delta)
-                    self._news.set()
+            self._request = asking.first(await asking.history())
+            self._asked.set()
+            splitter, sentences = SentenceSplitter(), list[str]()
+            with self._replying:
+                stream = ready.lane.stream(ready.key, LanguageModel.generate, self._request, priority=Priority.SPEECH)
+                async with stream as deltas:
+                    async for delta in deltas:
+                        self._deltas.add(delta)
+                        if not sentences and (sentences := splitter.feed(delta.text)):
+                            self._begin(sentences[0], tasks)
+            self._deltas.end()
+            if not sentences and (sentences := splitter.flush()):
+                self._begin(sentences[0], tasks)
+
+    def _begin(self, sentence: str, tasks: TaskGroup) -> None:
+        self._sentence = sentence
+        tasks.start_soon(self._speak, sentence)
+
+    async def _speak(self, sentence: str) -> None:
+        async with self._parts.pool.using("tts") as voice:
+            async for chunk in speak_sentence(voice, sentence, self._parts.settings.tts.voice):
+                self.sound.add(chunk)
+        self.sound.end()

@@ -58,6 +58,8 @@ class Hearing:
         self._news = anyio.Event()
         self._partial = ""
         self._draft = ""
+        self._drafting = 0
+        """How many drafts were asked for and are not there yet."""
         self.busy = True
         """It has work, or is at work; whoever runs it says when the transcript has arrived."""
 
@@ -70,17 +72,23 @@ class Hearing:
 
     def draft(self) -> None:
         """Ask what the transcript would be if the speech ended here."""
+        self._drafting += 1
         self._flush()
         self._push(_Draft())
 
-    def end(self, *, drafted: bool) -> None:
+    def end(self, *, drafted: bool) -> str:
         """The utterance is over.
 
         Args:
-            drafted: nobody spoke since the last ``draft()``.
+            drafted: nobody spoke since the last ``draft()``, so its text is the transcript.
+
+        Returns: the transcript, if it is known already; else it is what ``run`` comes to.
         """
+        if drafted and self._draft and not self._drafting:
+            return self._draft
         self._flush()
         self._push(_End(drafted))
+        return ""
 
     async def run(self, ready: Ready, language: str, phrases: tuple[str, ...]) -> str:
         """Transcribe until ``end()``; returns the text.
@@ -107,6 +115,7 @@ class Hearing:
                 case _Draft():
                     draft = await lane.call(handle, Transcription.draft, priority=Priority.SPEECH)
                     self._draft = draft.text.strip() if draft is not None else ""
+                    self._drafting -= 1
                     self._on_draft(self._draft)
                 case bytes() as pcm:
                     partial = await lane.call(handle, Transcription.feed, pcm, priority=Priority.SPEECH)

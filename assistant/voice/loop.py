@@ -199,8 +199,8 @@ class VoiceLoop:
 
     def close(self, *, drafted: bool) -> None:
         """Transcribe."""
-        if self._hearing is not None:
-            self._hearing.end(drafted=drafted)
+        if self._hearing is not None and (text := self._hearing.end(drafted=drafted)):
+            self._start(self._understood, self._hearing, text)
         if self._recorder is not None:
             self._start(self._recorder.keep, bytes(self._pcm), counted=False)
 
@@ -282,10 +282,14 @@ class VoiceLoop:
                     self._hearing = None
                     self._fail(error)
                 return
-            if self._hearing is hearing:
-                self._hearing = None
-                self._pcm.clear()
-                self.dialogue.transcript(text)
+            await self._understood(hearing, text)
+
+    async def _understood(self, hearing: Hearing, text: str) -> None:
+        if self._hearing is hearing:
+            self._hearing = None
+            self._hearing_scope.cancel()
+            self._pcm.clear()
+            self.dialogue.transcript(text)
 
     def _on_partial(self, text: str) -> None:
         self.publish(events.PartialTranscript(text=text, turn_id=self._turn_id))
