@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -77,6 +78,8 @@ class Sessions:
         self._parts = parts
         self._tasks = tasks
         self._live: dict[str, LiveTurn] = {}
+        self._changes = 0
+        """How many turns have begun or ended."""
         self._finding = anyio.Lock()
 
     @property
@@ -96,8 +99,20 @@ class Sessions:
 
     async def answer(self, command: Say, voice: Voice) -> LiveTurn:
         """Start a turn that was spoken here and is answered through ``voice``; see ``say``."""
+        ahead = voice.ahead
+        if ahead is not None and not ahead.holds():
+            ahead.cancel()
+            ahead = voice.ahead = None
+        if ahead is not None and ahead.session.id:
+            turn = Turn(command.turn_id, ahead.session, "voice", text=command.text.strip(), voice=voice)
+            return await self._start(self._as_asked(turn, command))
         _, live = await self._say(command, "voice", voice)
         return live
+
+    def unchanged(self) -> Callable[[], bool]:
+        """What tells whether every conversation is still as it is now."""
+        now = self._changes
+        return lambda: self._changes == now
 
     async def newest(self, channel: str) -> SessionInfo | None:
         """The conversation of a channel that new words continue; None if they begin another."""
@@ -160,9 +175,12 @@ class Sessions:
         async with nullcontext() if command.session_id else self._finding:
             session = await self._session(command, turn.source == "voice")
             turn.session = Session(session.id, command.channel)
-            turn.speak, turn.model, turn.adapter = command.speak, command.model, command.adapter
-            turn.schema, turn.tools, turn.persona = command.schema, command.tools, command.persona
-            return session, await self._start(turn)
+            return session, await self._start(self._as_asked(turn, command))
+
+    def _as_asked(self, turn: Turn, command: Say | Listen) -> Turn:
+        turn.speak, turn.model, turn.adapter = command.speak, command.model, command.adapter
+        turn.schema, turn.tools, turn.persona = command.schema, command.tools, command.persona
+        return turn
 
     async def _session(self, command: Say | Listen, spoken: bool) -> SessionInfo:
         """The conversation that is meant: the one named, the newest of the channel, or a new one.
@@ -183,6 +201,7 @@ class Sessions:
         while session_id in self._live:
             await self.cancel(session_id)
         live = self._live[session_id] = LiveTurn(turn)
+        self._changes += 1
         try:
             if turn.voice is None:  # what was said here is written while it is answered
                 await self._parts.db.call(STORE, Store.begin_turn, session_id, turn.id, turn.source, turn.text)
@@ -206,4 +225,5 @@ class Sessions:
 
     def _ended(self, session_id: str, live: LiveTurn) -> None:
         del self._live[session_id]
+        self._changes += 1
         live.done.set()

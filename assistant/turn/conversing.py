@@ -61,8 +61,10 @@ class Conversing:
         """Text may turn out to come before a tool call, and is no JSON then."""
 
     async def recall(self) -> None:
-        """Read what was said before."""
-        self._history = await self._asking.history()
+        """Read what was said before, unless an answer begun ahead has done so."""
+        ahead = self._turn.voice.ahead if self._turn.voice is not None else None
+        known = await ahead.recalled() if ahead is not None else None
+        self._history = known or await self._asking.history()
 
     async def run(self) -> None:
         """The whole answer, spoken through ``say``; ``recall`` comes first.

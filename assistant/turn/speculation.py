@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from assistant.voice.speakable import SentenceSplitter
 from .asking import Asking
 
 if TYPE_CHECKING:
+    from .prompting import History
     from .state import Parts, Turn
 
 T = TypeVar("T")
@@ -65,22 +66,27 @@ class Speculation:
     """The model's first reply to a question that may still go on, and the sound of its first sentence.
 
     Nothing of it is seen, stored, played or run until a turn adopts it, which it does only if its own request is the
-    very same. Whoever makes one runs it in a task, and cancels it if the words go on.
+    very same and the conversation has not changed. Whoever makes one runs it in a task, and cancels it if the words
+    go on.
+
+    Args:
+        turn: as the turn that may come will be; it is not started.
+        holds: whether the conversation is still as it was when this was made.
     """
 
-    def __init__(self, parts: Parts, turn: Turn) -> None:
-        """
-        Args:
-            turn: as the turn that may come will be; it is not started.
-        """
+    def __init__(self, parts: Parts, turn: Turn, holds: Callable[[], bool]) -> None:
         self.text = turn.text
         """The question."""
+        self.session = turn.session
+        """The conversation; without an id, one that is still to be begun."""
+        self.holds = holds
         self.sound: Stock[AudioChunk] = Stock()
         """The first sentence of the reply."""
         self._sentence = ""
         self._parts = parts
         self._turn = turn
         self._request: ChatRequest | None = None
+        self._history: History | None = None
         self._taken = False
         self._deltas: Stock[Delta] = Stock()
         self._asked = anyio.Event()
@@ -103,6 +109,11 @@ class Speculation:
     def cancel(self) -> None:
         """The words went on, or the turn is over."""
         self._scope.cancel()
+
+    async def recalled(self) -> History | None:
+        """What was said before, and the question; waits until it is known. None: it could not be read."""
+        await self._asked.wait()
+        return self._history
 
     async def began_with(self, request: ChatRequest) -> bool:
         """Whether this is the reply to that very request; waits until it has been asked."""
@@ -140,7 +151,8 @@ class Speculation:
         async with anyio.create_task_group() as tasks, self._parts.pool.using("llm", model=turn.model) as ready:
             asking = Asking(self._parts, turn)
             await asking.prepare(ready)
-            self._request = asking.first(await asking.history())
+            self._history = await asking.history()
+            self._request = asking.first(self._history)
             self._asked.set()
             splitter, sentences = SentenceSplitter(), list[str]()
             with self._replying:

@@ -306,7 +306,7 @@ class VoiceLoop:
             self.dialogue.judged(complete)
 
     async def _speculate(self, text: str, wake: str, turn_id: str) -> None:
-        say = self._say(text, wake, turn_id)
+        say, unchanged = self._say(text, wake, turn_id), self._sessions.unchanged()
         newest = None if say.session_id else await self._sessions.newest(CHANNEL)
         session_id = say.session_id or (newest.id if newest is not None else "")
         if text != self._expected or (session_id and self._sessions.is_live(session_id)):
@@ -315,7 +315,7 @@ class VoiceLoop:
             turn_id, Session(session_id, CHANNEL), "voice", text=text, model=say.model, persona=say.persona,
             voice=Voice(self._output),
         )  # fmt: skip
-        self._ahead = Speculation(self._parts, turn)
+        self._ahead = Speculation(self._parts, turn, unchanged)
         await self._ahead.run()
 
     def _say(self, text: str, wake: str, turn_id: str = "") -> Say:

@@ -57,6 +57,8 @@ from pipecat.utils.time import time_now_iso8601
 from pipecat.workers.runner import WorkerRunner
 
 FRAME_SECONDS = 0.01
+LOUDSPEAKER_SECONDS = 0.010005
+"""Between two calls of the loudspeaker's, as on our side."""
 VAD_SECONDS = 0.2
 """Pipecat's own default until its detector says that nobody speaks; the rest of the silence is the strategy's."""
 LOUD = 200
@@ -184,7 +186,8 @@ class Output(BaseOutputTransport):
         samples = array.array("h", frame.audio)
         if not self._times.sounded and self._times.decided and max(map(abs, samples), default=0) > LOUD:
             self._times.given = now
-            self._times.sounded = self._opened + -(-(now - self._opened) // FRAME_SECONDS) * FRAME_SECONDS
+            calls = -(-(now - self._opened) // LOUDSPEAKER_SECONDS)
+            self._times.sounded = self._opened + calls * LOUDSPEAKER_SECONDS
             self._heard = 0.0
         self._heard += len(samples) / frame.sample_rate
         if self._times.sounded and self._heard >= self._seconds:
