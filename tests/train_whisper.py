@@ -249,9 +249,9 @@ def main() -> None:
     """Train, save, check."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("folder", type=Path)
-    options.add_argument("--sayings", type=int, default=3000)
+    options.add_argument("--sayings", type=int, default=5000)
     options.add_argument("--takes", type=int, default=2)
-    options.add_argument("--steps", type=int, default=1800)
+    options.add_argument("--steps", type=int, default=4500)
     options.add_argument("--held-out", type=int, default=160)
     options.add_argument("--threads", type=int, default=1)
     chosen = options.parse_args(sys.argv[1:])
