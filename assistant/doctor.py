@@ -334,10 +334,6 @@ def _engines(survey: Survey) -> Iterator[Check]:
             message = f"none can run ({reasons or 'no plugin offers it'})"
             hint = f"assistant plugins list; assistant config show ([{kind}] engine)"
             yield Check(name=title, state=state, message=message, hint=hint)
-        elif chosen.name == "sphinx":
-            message = "pocketsphinx, a stop-gap that needs no download: it misses many words"
-            hint = f'{sys.executable} -m pip install mlx-whisper, then [stt] engine = "whisper"'
-            yield Check(name=title, state="warn", message=message, hint=hint)
         else:
             yield Check(name=title, state="ok", message=chosen.name)
 

@@ -169,7 +169,7 @@ def register_stt(context: PluginContext) -> Iterable[SpeechToText]:
 
         @hookimpl
         def register_stt(context):
-            yield Sphinx(name="sphinx")
+            yield Moonshine()
     """
     raise NotImplementedError
 

@@ -63,6 +63,12 @@ def smart_turn_model() -> Path:
     return fetched("smart-turn")
 
 
+@pytest.fixture(scope="session")
+def moonshine_model() -> Path:
+    """The folder of the recogniser's model."""
+    return fetched("moonshine-tiny")
+
+
 @pytest.fixture
 def ask_index(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Point pip at one index and nothing else."""

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["assistant"])
 
-HEAVY = ["numpy", "mlx", "mlx_lm", "mlx_whisper", "torch", "transformers", "tokenizers", "pocketsphinx", "soundfile",
+HEAVY = ["numpy", "mlx", "mlx_lm", "mlx_whisper", "torch", "transformers", "tokenizers", "onnxruntime", "soundfile",
          "sounddevice", "soxr", "huggingface_hub"]
 SERVER = ["litestar", "uvicorn", "websockets"]
 SCREEN = ["textual", "rich"]

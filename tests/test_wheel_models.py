@@ -42,8 +42,8 @@ def tiny(wheel: bytes, member: bytes = MEMBER) -> WheelModel:
     """What the assistant would know of that wheel, if ``member`` were in it."""
     return WheelModel(
         name="tiny", licence="MIT", note="", requirement="tiny-model==1.0", wheel=WHEEL, wheel_bytes=len(wheel),
-        wheel_sha256=hashlib.sha256(wheel).hexdigest(), member="tiny_model/data/tiny.onnx",
-        member_sha256=hashlib.sha256(member).hexdigest(), space=1,
+        wheel_sha256=hashlib.sha256(wheel).hexdigest(), space=1,
+        members=(wheels.Member("tiny_model/data/tiny.onnx", hashlib.sha256(member).hexdigest()),),
     )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_the_models_of_the_voice_are_the_published_files(model: WheelModel, requ
     assert manifest is not None
     assert (manifest.name, manifest.source) == (model.name, f"{model.requirement} sha256:{model.wheel_sha256}")
     assert damage(folder, manifest) == ""
-    assert hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest() == model.member_sha256
+    assert hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest() == model.members[0].sha256
 
 
 def test_a_model_comes_out_of_its_wheel(room: Path, ask_index: Callable[[str], None]) -> None:

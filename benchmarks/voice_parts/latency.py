@@ -161,7 +161,7 @@ def _theirs(python: Path, turns: int) -> list[tuple[float, float]]:
 
 def intent(silero: Path, smart_turn: Path, turns: int = 60) -> list[Row]:
     """From the question's last sound to the first of its answer, with real parts: the clock's command, recogniser
-    sphinx, voice espeak, Silero and Smart Turn; nothing of it is a sound card.
+    moonshine, voice espeak, Silero and Smart Turn; nothing of it is a sound card.
     """
     taken = anyio.run(_asked, silero, smart_turn, turns + 1)[1:]
     kept = [one for one in taken if one.sounded > one.spoken > 0 and one.answer and one.answer != SORRY]
@@ -181,8 +181,8 @@ async def _asked(silero: Path, smart_turn: Path, turns: int) -> list[Turn]:
     found = []
     async with (
         VoiceHarness(
-            settings=_settings(speculate=True), installed=("clock", "sphinx", "espeak"), stt="sphinx", tts="espeak",
-            llm=instant.Model(SORRY), wake_words=[],
+            settings=_settings(speculate=True), installed=("clock", "moonshine", "espeak"), stt="moonshine",
+            tts="espeak", llm=instant.Model(SORRY), wake_words=[],
         ) as harness,
         listening(harness, silero, smart_turn) as listener,
     ):  # fmt: skip

@@ -207,7 +207,7 @@ class FakeDaemon:
         """What ``/api/status`` says."""
         return wire.Status(
             version="0.1.0", pid=self.pid, started_at=time.time() - 90, rss=90_000_000, cpu_percent=0.5,
-            socket=str(self.socket), llm="mlx:starter", stt="sphinx", tts="espeak",
+            socket=str(self.socket), llm="mlx:starter", stt="moonshine", tts="espeak",
             lanes=(wire.LaneInfo(name="gpu", state="up", pid=77, engines=("llm:mlx:starter",), rss=400_000_000),),
             engines=self.engines, models=self.models, plugins_loaded=6, plugins_failed=1, live_turns=0, sessions=3,
             home_config="", voice=self.voice,

@@ -51,11 +51,11 @@ def test_status_shows_what_the_models_hold(shell: Shell, fake_daemon: FakeDaemon
     memory = MemoryUse(active=4_700_000_000, prompt_cache=300_000_000, limit=22_900_000_000)
     fake_daemon.models = (
         LoadedModel(key="llm:mlx:starter", model="starter", kind="llm", lane="gpu", pinned=True, memory=memory),
-        LoadedModel(key="stt:sphinx", model="", kind="stt", lane="cpu", users=2),
+        LoadedModel(key="stt:moonshine", model="", kind="stt", lane="cpu", users=2),
     )
     lines = {line.split()[0]: line.split() for line in shell("status").out.splitlines() if line}
     assert lines["llm:mlx:starter"][1:] == ["4.7", "GB", "300", "MB", "23", "GB", "idle", "for", "0", "s", "pinned"]
-    assert lines["stt:sphinx"][1:] == ["-", "-", "-", "2", "using", "it", "-"]
+    assert lines["stt:moonshine"][1:] == ["-", "-", "-", "2", "using", "it", "-"]
 
 
 def test_status_of_a_stale_socket_is_down(shell: Shell, paths: Paths) -> None:

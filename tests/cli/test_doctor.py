@@ -22,7 +22,7 @@ from assistant.wire import EngineInfo, PluginInfo
 
 ENGINES = (
     EngineInfo(kind="llm", name="mlx", plugin="mlx", lane="gpu", selected=True),
-    EngineInfo(kind="stt", name="sphinx", plugin="sphinx", lane="cpu", selected=True),
+    EngineInfo(kind="stt", name="moonshine", plugin="moonshine", lane="cpu", selected=True),
     EngineInfo(kind="tts", name="espeak", plugin="espeak", lane="cpu", selected=True),
 )
 SURVEY = Survey(plugins=(PluginInfo(name="mlx", version="1", distribution="a", state="loaded"),), engines=ENGINES)

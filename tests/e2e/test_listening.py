@@ -23,7 +23,7 @@ CONFIG = """
 enabled = true
 wake_words = ["open_hey_jarvis"]
 [stt]
-engine = "sphinx"
+engine = "moonshine"
 [llm]
 engine = "scripted"
 """

@@ -9,7 +9,6 @@ import anyio.to_thread
 
 from assistant.errors import AssistantError, ModelNotFound
 from assistant.finetune import resolve_adapter
-from assistant.models.wheels import FILE
 from assistant.services import Services
 from assistant.wire import ModelInfo
 
@@ -111,8 +110,8 @@ def _find(services: Services, name: str) -> str:
 
 
 def _is_language_model(info: ModelInfo) -> bool:
-    """False for the configuration of a Whisper model and for a network of the listening loop, which are fetched too."""
-    if (Path(info.folder) / FILE).exists():
+    """False for a Whisper model and for the networks of onnxruntime, which are fetched too."""
+    if any(file.suffix in (".onnx", ".ort") for file in Path(info.folder).glob("*")):
         return False
     try:
         config = json.loads((Path(info.folder) / "config.json").read_text())
