@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .convergence import Convergence
 from .frames import FRAME, RATE, SILENCE, frames
-from .levels import power
+from .levels import decibels, power
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,8 @@ class EchoCanceller:
         self._canceller = AudioProcessor(sample_rate=RATE, echo_cancellation=True)
         self._filter = AudioProcessor(sample_rate=RATE, high_pass_filter=True)
         self._convergence = Convergence()
+        self.removed_db = 0.0
+        """By how many dB the last frame got softer; 0 while nothing of the own sound can be heard."""
         self._zeros: NDArray[np.int16] = np.zeros(FRAME, np.int16)
         self._held: NDArray[np.int16] = np.zeros(DELAY, np.int16)
         self._recent: deque[NDArray[np.int16]] = deque(maxlen=SETTLE)
@@ -128,7 +130,10 @@ class EchoCanceller:
 
         heard = power(near.astype(np.float32))
         if self.audible:
+            left = power(clean.astype(np.float32))
+            self.removed_db = decibels(heard) - decibels(left)
             self._played += played > AUDIBLE_POWER
-            self._convergence.hear(heard, power(clean.astype(np.float32)), played)
+            self._convergence.hear(heard, left, played)
         else:
+            self.removed_db = 0.0
             self._convergence.rest(heard)

@@ -51,7 +51,7 @@ class Heard:
     speech: float
     """Probability that somebody speaks, 0 to 1; the newest one, since the detector takes more than a frame."""
     level: float
-    """dBFS of the frame, -120 to 0."""
+    """dBFS of the frame, -120 to 0; -120 for what is left of a frame that was mostly the assistant's own sound."""
     playing: bool
     """The assistant's own sound was audible in this frame."""
     hits: tuple[WakeHit, ...] = ()

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .frames import SILENCE, Heard
+from .levels import QUIETEST
 from .wake_mix import WakeMix
 
 if TYPE_CHECKING:
     from .activity import VoiceActivity
     from .echo import EchoCanceller
     from .wake import WakeSpotter
+
+
+MOSTLY_OWN_DB = 24.0
+"""A frame that got so much softer was the own sound: what is left is nobody's speech, even if it sounds like some. In a
+room with 1 s of reverberation leaks of 0.1 s are followed by as much of this."""
 
 
 class FrontEnd:
@@ -52,6 +58,5 @@ class FrontEnd:
             for_wake = self._mix.process(clean, near)
         speech = self.activity.process(clean)
         hits = self.spotter.process(for_wake, speech=speech, own_text=self._own)
-        return Heard(
-            clock=self._clock, pcm=clean, speech=speech, level=self.activity.level, playing=playing, hits=hits
-        )
+        level = self.activity.level if self.echo.removed_db < MOSTLY_OWN_DB else QUIETEST
+        return Heard(clock=self._clock, pcm=clean, speech=speech, level=level, playing=playing, hits=hits)
