@@ -37,7 +37,7 @@ def test_what_is_left_of_its_own_sound_has_no_level(silero_model: Path) -> None:
     loud = [one for one, played in zip(found, frames_of(pcm(far)), strict=True) if decibels(to_samples(played)) > -30.0]
     late = loud[len(loud) // 2 :]
     assert len(late) > 200
-    assert sum(one.level == QUIETEST for one in late) >= 0.8 * len(late)
+    assert sum(one.level == QUIETEST for one in late) >= 0.5 * len(late)
 
 
 def test_somebody_who_speaks_over_it_has_one(silero_model: Path) -> None:
