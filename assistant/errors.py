@@ -33,7 +33,9 @@ This module imports nothing of ours.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class AssistantError(Exception):
@@ -220,7 +222,7 @@ def from_code(code: str, message: str, hint: str = "") -> AssistantError:
     return _tree(AssistantError).get(code, AssistantError)(message, hint=hint)
 
 
-def leaves(group: BaseExceptionGroup[AssistantError]) -> Iterator[AssistantError]:
+def leaves(group: BaseExceptionGroup[E]) -> Iterator[E]:
     """The errors of a group and of the groups in it."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):

@@ -24,7 +24,7 @@ from assistant.server.app import build_app
 from assistant.server.listener import bind, serving
 from assistant.server.voice import PIECE_BYTES
 from assistant.services import Services
-from assistant.testing import KnownSpeechToText, Timeline, VoiceHarness, words_in
+from assistant.testing import KnownSpeechToText, ScriptedWakeWord, Timeline, VoiceHarness, words_in
 from assistant.voice.frames import RATE
 from assistant.wire import VoiceInfo
 
@@ -299,3 +299,30 @@ async def test_a_client_that_leaves_does_no_harm(harness: VoiceHarness) -> None:
         short = recording(harness, "what time is it")
         assert events.TurnFinished in {type(event) for event in await simulated(client, short)}
         assert (await client.status()).voice is None
+
+
+class Faulty(ScriptedWakeWord):
+    """A plugin's detector with a bug."""
+
+    broken = False
+
+    def load(self) -> None:
+        """Get it wrong."""
+        if self.broken:
+            raise ValueError("the shape is (1, 16), not (1, 96)")
+
+
+async def test_a_bug_in_a_plugins_detector_ends_the_listening_and_nothing_else(
+    tmp_path: Path, silero_model: Path, smart_turn_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "data" / "models"
+    models.mkdir(parents=True)
+    for model in (silero_model, smart_turn_model):
+        (models / model.name).symlink_to(model)
+    async with VoiceHarness(wake_words=[Faulty()], settings=Settings(), home=tmp_path) as harness:
+        monkeypatch.setattr(Faulty, "broken", True)
+        async with served(harness.services) as client:
+            for _ in range(2):
+                with pytest.raises(VoiceError, match=r"ValueError: the shape is \(1, 16\)") as caught:
+                    await simulated(client, bytes(32_000))
+                assert "bug" in caught.value.hint

@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -49,6 +49,17 @@ SPEECH = "stt"
 NEEDED = {"onnxruntime": "onnxruntime", "pywebrtc_audio": "pywebrtc-audio", "soxr": "soxr", "numpy": "numpy"}
 
 
+def _explained(group: ExceptionGroup[Exception]) -> Iterator[AssistantError]:
+    """The errors; a bug, a plugin's for one, ends listening and nothing else."""
+    known, bugs = group.split(AssistantError)
+    if known is not None:
+        yield from leaves(known)
+    if bugs is not None:
+        log.error("listening failed", exc_info=bugs)
+        first = next(leaves(bugs))
+        yield VoiceError(f"{type(first).__name__}: {first}", hint="this is a bug; `assistant logs` has the details")
+
+
 class VoiceService:
     """Owns the loop while it listens."""
 
@@ -66,6 +77,8 @@ class VoiceService:
         self._loop: VoiceLoop | None = None
         self._unheard: dict[str, float] = {}
         """Timers that fired while it did not listen, and when."""
+        self._muted = parts.paths.data / "muted"
+        """Is there while the microphone is muted."""
         parts.bus.add_observer(self._note_timer)
 
     async def run(self) -> None:
@@ -127,7 +140,7 @@ class VoiceService:
                 await self._ended.wait()
 
     def mute(self) -> None:
-        """Close the microphone.
+        """Close the microphone; it stays so, whoever restarts the daemon, until it is opened.
 
         Raises:
             VoiceError: it does not listen.
@@ -135,6 +148,10 @@ class VoiceService:
         audio, loop = self._running()
         audio.mute()
         loop.dialogue.mute(True)
+        try:
+            self._muted.touch(mode=0o600)
+        except OSError as error:
+            log.warning("the next start will not know that the microphone is muted: %s", error)
 
     def unmute(self) -> None:
         """Open the microphone again.
@@ -145,6 +162,7 @@ class VoiceService:
         audio, loop = self._running()
         audio.unmute()
         loop.dialogue.mute(False)
+        self._muted.unlink(missing_ok=True)
 
     def talk(self, pressed: bool) -> None:
         """A key to talk is held, or was let go.
@@ -212,8 +230,8 @@ class VoiceService:
                     while happened:
                         await send.send(happened.popleft())
                     await send.send(AudioChunk(pcm=bytes(played), sample_rate=RATE))
-            except* AssistantError as group:
-                failures.extend(leaves(group))
+            except* Exception as group:
+                failures.extend(_explained(group))
 
     def _running(self) -> tuple[RealtimeAudio[Heard], VoiceLoop]:
         if self._audio is None or self._loop is None:
@@ -236,6 +254,9 @@ class VoiceService:
                     audio = RealtimeAudio(
                         self._settings, front.process, publish, partial(pull_at, playback), sounding
                     )
+                    if self._muted.exists():
+                        audio.mute()
+                        loop.dialogue.mute(True)
                     self._audio, self._front, self._loop = audio, front, loop
                     self._ring_late(loop)
                     started.set()
@@ -243,8 +264,8 @@ class VoiceService:
                         tasks.start_soon(self._tell_echo, front)
                         tasks.start_soon(_drain, audio, playback)
                         await audio.run(loop.take)
-        except* AssistantError as group:
-            for error in leaves(group):
+        except* Exception as group:
+            for error in _explained(group):
                 log.warning("listening ended: %s: %s", error.message, error.hint)
                 publish(events.VoiceFailed(error=error_info(error)))
         finally:
