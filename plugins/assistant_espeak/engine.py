@@ -61,6 +61,13 @@ class _Voice(ctypes.Structure):
     ]
 
 
+_rates: dict[str, int] = {}
+"""Samples per second of the libraries of this process, by their paths. What was begun once is never ended: espeak-ng
+crashes when it is begun again, and others of the process may be using it."""
+_speaker: list[Espeak] = []
+"""Whose callback, speed and voice the library has now."""
+
+
 class Espeak(TextToSpeech):
     """Clear, robotic, immediate: 100 languages, a few milliseconds to the first sound."""
 
@@ -101,14 +108,14 @@ class Espeak(TextToSpeech):
             ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint, ctypes.c_int, ctypes.c_uint, ctypes.c_uint,
             ctypes.c_void_p, ctypes.c_void_p,
         ]
-        self._rate = self._library.espeak_Initialize(SYNCHRONOUS, 60, data.encode() if data else None, DONT_EXIT)
-        if self._rate <= 0:
-            self._library = None
-            raise EngineFailed("libespeak-ng does not find its data", hint="reinstall the package espeakng-loader")
+        if library not in _rates:
+            rate = self._library.espeak_Initialize(SYNCHRONOUS, 60, data.encode() if data else None, DONT_EXIT)
+            if rate <= 0:
+                self._library = None
+                raise EngineFailed("libespeak-ng does not find its data", hint="reinstall the package espeakng-loader")
+            _rates[library] = rate
+        self._rate = _rates[library]
         self._callback = _SynthCallback(self._collect)
-        self._library.espeak_SetSynthCallback(self._callback)
-        self._library.espeak_SetParameter(RATE, self.speed, 0)
-        self._chosen = ""
 
     def speak(self, text: str, voice: str) -> Iterator[AudioChunk]:
         """See ``TextToSpeech``. ``voice`` is a language or a voice, with a variant if wished: ``en-gb``, ``en-us+f3``.
@@ -118,6 +125,7 @@ class Espeak(TextToSpeech):
         """
         size = int(self._rate * CHUNK_SECONDS) * 2
         for piece, places in pieces(text):
+            self._take_over()
             self._choose(voice or self.voice)
             sound, words = self._synthesise(piece)
             marks = [(at, places[character]) for at, character in words if character < len(places)]
@@ -134,10 +142,17 @@ class Espeak(TextToSpeech):
                 )
 
     def close(self) -> None:
-        """Give the library's memory back."""
-        if self._library is not None:
-            self._library.espeak_Terminate()
+        """Leave the library to others."""
+        if self in _speaker:
+            _speaker.clear()
         self._library = self._callback = None
+
+    def _take_over(self) -> None:
+        if self not in _speaker:
+            self._library.espeak_SetSynthCallback(self._callback)
+            self._library.espeak_SetParameter(RATE, self.speed, 0)
+            self._chosen = ""
+            _speaker[:] = [self]
 
     def voices(self) -> dict[str, str]:
         """The library's identifier for every name that ``speak`` takes: identifiers, names, languages."""

@@ -180,3 +180,13 @@ def test_the_plugin_offers_the_configured_engine(tmp_path: Path) -> None:
     assert engine.available() == ""
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"speed": 20}, assistant_espeak.plugin_settings())
+
+
+def test_engines_of_one_process_share_the_library_in_peace() -> None:
+    slow, fast = Espeak(speed=120), Espeak(speed=220)
+    for number in range(40):
+        slow.load(None)
+        fast.load(None)
+        lengths = [sum(len(one.pcm) for one in each.speak("good morning to you", "en-gb")) for each in (slow, fast)]
+        assert lengths[0] > 1.3 * lengths[1]
+        (slow, fast)[number % 2].close()
