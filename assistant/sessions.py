@@ -100,7 +100,7 @@ class Sessions:
     async def answer(self, command: Say, voice: Voice) -> LiveTurn:
         """Start a turn that was spoken here and is answered through ``voice``; see ``say``."""
         ahead = voice.ahead
-        if ahead is not None and not ahead.holds():
+        if ahead is not None and not ahead.is_for(command):
             ahead.cancel()
             ahead = voice.ahead = None
         if ahead is not None and ahead.session.id:

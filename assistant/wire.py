@@ -94,7 +94,12 @@ class Subscribe(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     session_id: str = ""
 
 
-Command = Say | Listen | EndAudio | Cancel | Subscribe
+class Attend(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="attend"):
+    """Somebody listens along on this connection: when the last such one has gone, however it went, listening ends,
+    unless the configuration says to listen always."""
+
+
+Command = Say | Listen | EndAudio | Cancel | Subscribe | Attend
 """What a client may send as a text message on the WebSocket."""
 
 

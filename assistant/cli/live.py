@@ -14,7 +14,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from assistant import events
 from assistant.errors import AssistantError, DaemonUnreachable
 from assistant.events import Event
-from assistant.wire import Subscribe
+from assistant.wire import Attend, Subscribe
 
 from . import probe
 from .failures import INTERRUPTED, from_info
@@ -163,6 +163,7 @@ class Attendance:
         """
         async with self._client.connect() as connection:
             await connection.send(Subscribe())
+            await connection.send(Attend())
             self._view.connected()
             send, receive = anyio.create_memory_object_stream[Event](math.inf)
             async with receive, anyio.create_task_group() as tasks:

@@ -19,7 +19,7 @@ from assistant.errors import AssistantError, AudioError
 from assistant.events import CommandFailed, DaemonStopping, Event, SubscriberLagged, TurnFinished
 from assistant.services import Services
 from assistant.store import STORE, Store
-from assistant.wire import Cancel, Command, EndAudio, Listen, Say, Subscribe, error_info
+from assistant.wire import Attend, Cancel, Command, EndAudio, Listen, Say, Subscribe, error_info
 
 from .failures import RequestError
 
@@ -72,6 +72,7 @@ class Connection:
         self._utterance: Utterance | None = None
         self._spoken_turn = ""
         self._ignores_audio = False
+        self._attends = False
 
     def wants(self, event: Event) -> bool:
         """Whether the event goes to this client."""
@@ -88,6 +89,8 @@ class Connection:
                     await self._read()
                     self._scope.cancel()
         finally:
+            if self._attends:
+                self._services.voice.depart()
             if self._utterance is not None:
                 with anyio.CancelScope(shield=True):
                     await self._utterance.abort()
@@ -161,6 +164,9 @@ class Connection:
             case Subscribe():
                 session = await self._services.db.call(STORE, Store.session, command.session_id)
                 self._sessions.add(session.id)
+            case Attend() if not self._attends:
+                self._attends = True
+                self._services.voice.attend()
 
     async def _say(self, command: Say) -> None:
         self._expect(command.turn_id)

@@ -19,6 +19,8 @@ from assistant.voice.speakable import SentenceSplitter
 from .asking import Asking
 
 if TYPE_CHECKING:
+    from assistant.wire import Say
+
     from .prompting import History
     from .state import Parts, Turn
 
@@ -79,7 +81,7 @@ class Speculation:
         """The question."""
         self.session = turn.session
         """The conversation; without an id, one that is still to be begun."""
-        self.holds = holds
+        self._holds = holds
         self.sound: Stock[AudioChunk] = Stock()
         """The first sentence of the reply."""
         self._sentence = ""
@@ -109,6 +111,12 @@ class Speculation:
     def cancel(self) -> None:
         """The words went on, or the turn is over."""
         self._scope.cancel()
+
+    def is_for(self, command: Say) -> bool:
+        """Whether that is the question that it answers, and nothing has happened since."""
+        turn = self._turn
+        same = (turn.text, turn.model, turn.persona) == (command.text.strip(), command.model, command.persona)
+        return same and command.session_id in ("", turn.session.id) and self._holds()
 
     async def recalled(self) -> History | None:
         """What was said before, and the question; waits until it is known. None: it could not be read."""

@@ -44,6 +44,8 @@ ECHO_EVERY_SECONDS = 10.0
 PLAYBACK_RATE = 48_000
 """Samples per second that answers are put together at; most loudspeakers take it as it is."""
 DRAIN_SECONDS = 0.1
+UNATTENDED_SECONDS = 5.0
+"""How long it goes on listening when nobody listens along any more: a lost connection is made again at once."""
 SPEECH = "stt"
 """What ``[voice] second_look`` calls the recogniser."""
 NEEDED = {"onnxruntime": "onnxruntime", "pywebrtc_audio": "pywebrtc-audio", "soxr": "soxr", "numpy": "numpy"}
@@ -77,6 +79,7 @@ class VoiceService:
         self._loop: VoiceLoop | None = None
         self._unheard: dict[str, float] = {}
         """Timers that fired while it did not listen, and when."""
+        self._attending = 0
         self._muted = parts.paths.data / "muted"
         """Is there while the microphone is muted."""
         parts.bus.add_observer(self._note_timer)
@@ -138,6 +141,22 @@ class VoiceService:
             if self._scope is not None:
                 self._scope.cancel()
                 await self._ended.wait()
+
+    def attend(self) -> None:
+        """Somebody listens along."""
+        self._attending += 1
+
+    def depart(self) -> None:
+        """Somebody has gone who listened along. After the last one listening ends, unless one comes back soon or the
+        configuration says to listen always."""
+        self._attending -= 1
+        if not self._attending and not self._settings.enabled:
+            self._tasks.start_soon(self._stop_unattended)
+
+    async def _stop_unattended(self) -> None:
+        await anyio.sleep(UNATTENDED_SECONDS)
+        if not self._attending:
+            await self.stop()
 
     def mute(self) -> None:
         """Close the microphone; it stays so, whoever restarts the daemon, until it is opened.
