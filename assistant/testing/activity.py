@@ -44,6 +44,7 @@ class Canceller(Protocol):
     attenuation_db: float | None
     duplex: Any
     audible: bool
+    removed_db: float
 
     def process(self, near: bytes, far: bytes) -> bytes:
         """The microphone without what is played."""
@@ -88,6 +89,7 @@ class NoEchoCanceller:
     mode = "off"
     attenuation_db: float | None = None
     duplex = "full"
+    removed_db = 0.0
 
     def __init__(self) -> None:
         self.audible = False
