@@ -295,7 +295,6 @@ class SpeechToText(Engine):
         Args:
             language: a BCP 47 tag such as ``en``; empty lets the engine decide.
             phrases: sentences that are likely (the intents' own); an engine may use them as a bias, or not at all.
-                ``<number>`` in one stands for any whole number from 1 to 999.
         """
 
 

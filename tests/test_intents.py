@@ -260,7 +260,7 @@ def test_phrases_are_plain_sentences_that_match() -> None:
 
 
 def test_a_wildcard_says_its_examples() -> None:
-    examples = ("<number> plus <number>", "half of <number>")
+    examples = ("two plus three", "half of ten")
     slot = Wildcard(r"[\w ]+", examples)
     summing = Intent(tool="calculate", sentences=("(what is|what's) {sum}",), slots={"sum": slot})
     other = Intent(tool="search", sentences=("search for {words}",), slots={"words": Wildcard()})

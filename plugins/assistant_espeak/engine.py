@@ -62,10 +62,11 @@ class _Voice(ctypes.Structure):
 
 
 _rates: dict[str, int] = {}
-"""Samples per second of the libraries of this process, by their paths. What was begun once is never ended: espeak-ng
-crashes when it is begun again, and others of the process may be using it."""
+"""Samples per second of the library if it was begun in this process, by its path."""
+_users: set[Espeak] = set()
+"""Who uses the library, which is ended with the last of them."""
 _speaker: list[Espeak] = []
-"""Whose callback, speed and voice the library has now."""
+"""Whose callback, speed and voice it has now."""
 
 
 class Espeak(TextToSpeech):
@@ -115,6 +116,7 @@ class Espeak(TextToSpeech):
                 raise EngineFailed("libespeak-ng does not find its data", hint="reinstall the package espeakng-loader")
             _rates[library] = rate
         self._rate = _rates[library]
+        _users.add(self)
         self._callback = _SynthCallback(self._collect)
 
     def speak(self, text: str, voice: str) -> Iterator[AudioChunk]:
@@ -142,9 +144,14 @@ class Espeak(TextToSpeech):
                 )
 
     def close(self) -> None:
-        """Leave the library to others."""
+        """Give the library's memory back, unless another voice of this process uses it."""
         if self in _speaker:
             _speaker.clear()
+        if self in _users:
+            _users.remove(self)
+            if not _users:
+                self._library.espeak_Terminate()
+                _rates.clear()
         self._library = self._callback = None
 
     def _take_over(self) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from assistant import EngineFailed, ModelError, SpeechToText, Transcription
 
-from .network import Network
+from .network import Network, damaged
 from .sentences import Sentences
 from .utterance import MoonshineTranscription
 from .vocabulary import Vocabulary
+
+FILES = ("encoder.ort", "decoder.ort", "tokenizer.bin")
 
 
 class Moonshine(SpeechToText):
@@ -40,13 +42,19 @@ class Moonshine(SpeechToText):
         """
         if model is None:
             raise ModelError("moonshine needs a model", hint=f'set `model = "{self.default_model}"` in [stt]')
-        try:
-            self._vocabulary = Vocabulary((model / "tokenizer.bin").read_bytes())
-        except (OSError, ValueError, IndexError) as error:
+        if missing := [name for name in FILES if not (model / name).is_file()]:
             raise ModelError(
-                f"{model} is not a Moonshine model: {error}", hint=f'`model = "{self.default_model}"` in [stt] is one'
-            ) from error
-        self._network = Network(model)
+                f"{model} is not a Moonshine model: it has no {missing[0]}",
+                hint=f'`model = "{self.default_model}"` in [stt] is one',
+            )
+        try:
+            vocabulary = Vocabulary((model / "tokenizer.bin").read_bytes())
+        except (OSError, ValueError, IndexError) as error:
+            raise damaged(model, f"tokenizer.bin: {error}") from error
+        network = Network(model)
+        if len(vocabulary) != network.tokens:
+            raise damaged(model, f"tokenizer.bin has {len(vocabulary)} tokens, and not {network.tokens}")
+        self._network, self._vocabulary, self._likely = network, vocabulary, None
 
     def open(self, language: str, phrases: tuple[str, ...]) -> Transcription:
         """See ``SpeechToText``. Where one of the phrases sounds nearly as much like it as what was understood freely,

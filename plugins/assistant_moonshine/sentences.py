@@ -12,7 +12,7 @@ ENDINGS = (".", "?", "!")
 _OTHER = re.compile(r"[^\w' ]+")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Place:
     """Somewhere in a sentence."""
 
@@ -38,7 +38,7 @@ class Sentences:
         self.start = Place()
         for phrase in phrases:
             if "<" not in phrase:
-                self._add(" ".join(_OTHER.sub(" ", phrase.lower()).split()))
+                self._add(" ".join(_OTHER.sub(" ", phrase.lower().replace("\u2019", "'")).split()))
 
     def next(self, place: Place) -> Mapping[int, Place]:
         """The tokens that may come at a place, and where each leads."""
@@ -50,10 +50,12 @@ class Sentences:
         return place.tokens
 
     def _add(self, words: str) -> None:
+        if not words:
+            return
         place = self.start
-        for letter in f" {words}" if words else "":
+        for letter in f" {words}":
             place = place.further.setdefault(letter, Place())
-        place.whole = bool(words)
+        place.whole = True
 
     def _walk(self, place: Place, branch: Branch, found: dict[int, Place]) -> None:
         for token in branch.tokens:

@@ -39,8 +39,15 @@ LEAST_MEAN = -1.3
 IMPROBABLE = -0.9
 """Text of no more than two tokens with a lower mean is what it hears in noise: speech of that length has -0.4."""
 NOISE = "you"
-"""What it hears in noise above all, and then with less than ``NOISE_MEAN``."""
+"""What it hears in noise above all, and then without a full stop or with less than ``NOISE_MEAN``."""
 NOISE_MEAN = -0.6
+LAST_LATIN = "\u024f"
+"""Text that has mostly letters after this one is heard in noise, too: English has none of them."""
+FRAME, LEAST_FRAMES, STEADY_DB = STT_SAMPLE_RATE // 50, 5, 0.7
+"""A voice has at least so many frames (samples each) that are no silence, and their levels have at least that standard
+deviation (dB): noise has 0.4, speech in noise that is 5 dB softer 0.9 or more, speech by itself 3 or more."""
+LOOPS = 3
+"""What is written so many times in a row without an end is not what was said."""
 
 
 class MoonshineTranscription(Transcription):
@@ -61,8 +68,8 @@ class MoonshineTranscription(Transcription):
         """Samples before the stretch."""
         self._segments: list[Segment] = []
         self._due = PARTIAL_SECONDS
-        self._understood = (0, "")
-        """Of how many steps of the stretch the text is known, and the text."""
+        self._understood = ""
+        """What the stretch was last taken for."""
 
     def feed(self, pcm: bytes) -> str | None:
         """See ``Transcription``."""
@@ -74,7 +81,7 @@ class MoonshineTranscription(Transcription):
         if not self._spoken or len(pcm) > LIVE_BYTES or self._held_seconds < self._due:
             return None
         self._due = self._held_seconds + max(PARTIAL_SECONDS, PARTIAL_SHARE * self._held_seconds)
-        before, text = self._understood[1], self._understand(likely=None)
+        before, text = self._understood, self._understand(likely=None)
         return self._whole(text) if text and text != before else None
 
     def draft(self) -> Transcript:
@@ -85,6 +92,7 @@ class MoonshineTranscription(Transcription):
         """See ``Transcription``."""
         if rest := bytes(self._rest[: len(self._rest) // 2 * 2]):
             self._take(rest)
+        self._rest.clear()
         return self._transcript(self._text())
 
     @property
@@ -98,8 +106,9 @@ class MoonshineTranscription(Transcription):
         self._steps.append(step)
         if not self._spoken:
             self._spoken = _rms(step) >= SILENCE_RMS
-            if not self._spoken and len(self._steps) > LEAD_STEPS:
+            while not self._spoken and len(self._steps) > LEAD_STEPS:
                 self._begun += len(self._steps.pop(0))
+            self._due = self._held_seconds + PARTIAL_SECONDS
             return
         held = len(self._steps) * STEP
         if held >= SHORTEST_STRETCH and (self._pauses() or held >= LONGEST_STRETCH):
@@ -116,11 +125,12 @@ class MoonshineTranscription(Transcription):
             at = min(range(at // 2, at), key=lambda place: _rms(self._steps[place])) + 1
         rest = self._steps[at:]
         del self._steps[at:]
-        self._likely = None  # nobody says a command that is so long
         self._keep(self._text())
+        if self._segments:
+            self._likely = None  # a command is not part of a longer speech
         self._begun += sum(len(step) for step in self._steps)
         self._steps, self._spoken = rest, any(_rms(step) >= SILENCE_RMS for step in rest)
-        self._understood, self._due = (0, ""), PARTIAL_SECONDS
+        self._understood, self._due = "", PARTIAL_SECONDS
 
     def _text(self) -> str:
         return self._understand(likely=self._likely) if self._spoken else ""
@@ -129,21 +139,29 @@ class MoonshineTranscription(Transcription):
         """What is said in the stretch."""
         import numpy as np
 
-        heard = self._network.listen(np.concatenate(self._steps))
-        written = self._network.write(heard, self._held_seconds)
+        sound = np.concatenate(self._steps[: self._loud()[1] + LEAD_STEPS])
+        if not _is_voice(sound):
+            self._understood = ""
+            return ""
+        heard = self._network.listen(sound)
+        written = self._network.write(heard, len(sound) / STT_SAMPLE_RATE)
         phrase = self._network.choose(heard, likely) if likely is not None else None
         if phrase is not None and _is_meant(phrase, written):
             written = phrase
-        text = self._vocabulary.text(written.tokens)
-        self._understood = len(self._steps), "" if _is_noise(text, written) else text
-        return self._understood[1]
+        text = self._vocabulary.text(_once(written))
+        self._understood = "" if _is_noise(text, written) else text
+        return self._understood
+
+    def _loud(self) -> tuple[int, int]:
+        """The first and the last step that is no silence, the latter excluded."""
+        quiet = [_rms(step) < SILENCE_RMS for step in self._steps]
+        return quiet.index(False), len(quiet) - quiet[::-1].index(False)
 
     def _keep(self, text: str) -> None:
         if text:
-            quiet = [_rms(step) < SILENCE_RMS for step in self._steps]
-            first, last = quiet.index(False), len(quiet) - 1 - quiet[::-1].index(False)
+            first, last = self._loud()
             start = (self._begun + first * STEP) / STT_SAMPLE_RATE
-            end = min(self._begun + (last + 1) * STEP, self._begun + sum(map(len, self._steps))) / STT_SAMPLE_RATE
+            end = min(self._begun + last * STEP, self._begun + sum(map(len, self._steps))) / STT_SAMPLE_RATE
             self._segments.append(Segment(start=start, end=end, text=text))
 
     def _whole(self, text: str) -> str:
@@ -162,9 +180,35 @@ def _is_meant(phrase: Written, freely: Written) -> bool:
 
 
 def _is_noise(text: str, written: Written) -> bool:
-    if text.lower().strip(" .!?") == NOISE and written.mean < NOISE_MEAN:
+    if text.lower() == NOISE or (text.lower().strip(" .!?") == NOISE and written.mean < NOISE_MEAN):
+        return True
+    letters = [letter for letter in text if letter.isalpha()]
+    if 2 * sum(letter > LAST_LATIN for letter in letters) > len(letters):
         return True
     return len(written.tokens) <= 2 and written.mean < IMPROBABLE
+
+
+def _once(written: Written) -> tuple[int, ...]:
+    """The tokens without what is written over and over because no end was found."""
+    tokens = written.tokens
+    for period in () if written.complete else range(1, len(tokens) // LOOPS + 1):
+        at = len(tokens) - period
+        while at and tokens[at - 1] == tokens[at - 1 + period]:
+            at -= 1
+        if len(tokens) - at >= LOOPS * period:
+            return tokens[: at + period] if at > len(tokens) // 2 else ()
+    return tokens
+
+
+def _is_voice(sound: NDArray[np.float32]) -> bool:
+    """False for a click, and for what is as loud all the time: a fan, a hiss, a hum. Low frequencies, which waver in
+    any noise, count less."""
+    import numpy as np
+
+    frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
+    frames = frames[(frames**2).mean(axis=1) >= SILENCE_RMS**2]
+    power = (np.diff(frames) ** 2).mean(axis=1)
+    return len(power) >= LEAST_FRAMES and float((10 * np.log10(power + 1e-12)).std()) >= STEADY_DB
 
 
 def _rms(*steps: NDArray[np.float32]) -> float:

@@ -41,6 +41,8 @@ class Vocabulary:
                 size, at = size - 128 + data[at] * 128, at + 1
             self._tokens.append(data[at : at + size])
             at += size
+        if at > len(data):
+            raise ValueError("the last token is cut off")
         if len(self._tokens) <= FIRST_WORD:
             raise ValueError(f"there are only {len(self._tokens)} tokens")
         self._root: Branch | None = None

@@ -32,11 +32,11 @@ PAUSE = bytes(RATE)
 
 
 @pytest.fixture
-def room(home: Home, pulse: Pulse, silero_model: Path, smart_turn_model: Path) -> Home:
+def room(home: Home, pulse: Pulse, silero_model: Path, smart_turn_model: Path, moonshine_model: Path) -> Home:
     """A home whose devices are those of the sound server; nothing runs yet."""
     models = home.path / "data" / "models"
     models.mkdir(parents=True)
-    for model in (silero_model, smart_turn_model):
+    for model in (silero_model, smart_turn_model, moonshine_model):
         (models / model.name).symlink_to(model)
     home.config(CONFIG)
     home.env.update({name: value for name, value in pulse.env.items() if name not in home.env})
@@ -94,7 +94,7 @@ def test_a_question_is_answered_until_the_user_leaves(room: Home, pulse: Pulse, 
     assert done.returncode == 130
     lines = done.stdout.decode().splitlines()
     assert "* open_hey_jarvis" in lines
-    assert "» what time is it" in lines
+    assert "» What time is it?" in lines
     assert lines[-1] == finished["text"]
     assert done.stderr == b"Listening. Ctrl-C to leave.\n"
     assert room.status()["voice"] is None
@@ -120,3 +120,11 @@ def test_a_timer_that_was_overdue_rings_until_it_is_hushed(room: Home, overdue: 
     [silent] = wait_for(lambda: listener.events("ringing_stopped"), 60)
     assert (silent["name"], silent["reason"]) == ("pasta", "stopped")
     assert "~ pasta rings" in listener.leave().stdout.decode().splitlines()
+
+
+def test_nobody_is_listened_to_when_the_command_is_killed(room: Home, pulse: Pulse, listener: Listener) -> None:
+    wait_for(lambda: listener.events("listening_started"), 60)
+    assert len(pulse.listeners()) == 1
+    listener.process.kill()
+    wait_for(lambda: not pulse.listeners(), 60)
+    assert room.status()["voice"] is None

@@ -39,11 +39,11 @@ def pulse() -> Iterator[Pulse]:
 
 
 @pytest.fixture
-def listening(home: Home, pulse: Pulse, silero_model: Path, smart_turn_model: Path) -> Home:
+def listening(home: Home, pulse: Pulse, silero_model: Path, smart_turn_model: Path, moonshine_model: Path) -> Home:
     """A daemon that listens to the virtual microphone."""
     models = home.path / "data" / "models"
     models.mkdir(parents=True)
-    for model in (silero_model, smart_turn_model):
+    for model in (silero_model, smart_turn_model, moonshine_model):
         (models / model.name).symlink_to(model)
     home.config(CONFIG)
     home.env.update({name: value for name, value in pulse.env.items() if name not in home.env})
@@ -105,7 +105,7 @@ def test_a_question_is_heard_and_answered_aloud(listening: Home, pulse: Pulse, w
         assert " is it" not in finished["text"]
         assert ":" in finished["text"] or "o'clock" in finished["text"]
     assert [hit["accepted"] for hit in watcher.all("wake_word_heard")] == [True]
-    assert [event["text"] for event in watcher.all("final_transcript")] == ["what time is it"]
+    assert [event["text"] for event in watcher.all("final_transcript")] == ["What time is it?"]
     assert watcher.all("speech_played")[-1]["text"].rstrip(".") in finished["text"]
     assert audio.level(bytes(loudspeaker)) > -45
     states = [event["state"] for event in watcher.all("voice_state_changed")]
@@ -124,6 +124,11 @@ def test_mute_closes_the_microphone(listening: Home, pulse: Pulse) -> None:
     assert listening.run("mute").code == 0
     wait_for(lambda: not pulse.listeners())
     assert listening.status()["voice"]["microphone"] == "muted"
+    assert listening.run("down").code == 0
+    assert listening.run("up").code == 0
+    wait_for(lambda: listening.status()["voice"])
+    assert listening.status()["voice"]["microphone"] == "muted", "a restart opens nothing"
+    assert pulse.listeners() == []
     assert listening.run("unmute").code == 0
     wait_for(pulse.listeners)
     assert listening.status()["voice"]["microphone"] == "open"
