@@ -25,7 +25,7 @@ from assistant import paths
 
 PARTS = ("latency", "intent", "pipecat", "turns", "echo", "cpu", "wake", "self", "soak")
 MODELS = ("silero-vad", "smart-turn")
-VERSIONS = ("assistant", "onnxruntime", "pywebrtc-audio", "pymicro-wakeword", "soxr", "numpy", "moonshine-voice")
+VERSIONS = ("assistant", "onnxruntime", "pywebrtc-audio", "pymicro-wakeword", "soxr", "numpy")
 
 
 def run(part: str, options: argparse.Namespace) -> Iterable[Row]:
