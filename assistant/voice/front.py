@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 MOSTLY_OWN_DB = 24.0
 """A frame that got so much softer was the own sound: what is left is nobody's speech, even if it sounds like some. In a
 room with 1 s of reverberation leaks of 0.1 s are followed by as much of this."""
-LEAST_DB = 6.0
-"""Where the echo gets so little softer that this is less, a frame is the own sound from this below the usual figure."""
 
 
 class FrontEnd:
@@ -60,10 +58,5 @@ class FrontEnd:
             for_wake = self._mix.process(clean, near)
         speech = self.activity.process(clean)
         hits = self.spotter.process(for_wake, speech=speech, own_text=self._own)
-        level = QUIETEST if self._is_own() else self.activity.level
+        level = self.activity.level if self.echo.removed_db < MOSTLY_OWN_DB else QUIETEST
         return Heard(clock=self._clock, pcm=clean, speech=speech, level=level, playing=playing, hits=hits)
-
-    def _is_own(self) -> bool:
-        usual = self.echo.attenuation_db
-        limit = MOSTLY_OWN_DB if usual is None else min(MOSTLY_OWN_DB, usual - LEAST_DB)
-        return self.echo.removed_db >= max(limit, LEAST_DB)
