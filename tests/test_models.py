@@ -109,17 +109,18 @@ async def test_a_model_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert names == ["assistant.json", "config.json", "model.safetensors", "tokenizer.json"]
     assert [event.phase for event in events][-2:] == ["verify", "ready"]
     assert events[0].total == sum(len(FILES[name]) for name in ("config.json", "model.safetensors", "tokenizer.json"))
-    starter, silero, smart_turn, tiny = models.known()
+    starter, silero, smart_turn, moonshine, tiny = models.known()
     assert (starter.name, starter.present) == ("starter", False)
     assert starter.bytes > 90_000_000
     assert (silero.name, silero.present, silero.licence, silero.bytes) == ("silero-vad", False, "MIT", 11_317_527)
+    assert (moonshine.name, moonshine.present, moonshine.licence) == ("moonshine-tiny", False, "MIT")
     assert (smart_turn.name, smart_turn.licence) == ("smart-turn", "BSD-2-Clause")
     assert "turn is complete" in smart_turn.note
     assert (tiny.name, tiny.present, tiny.folder) == ("hf:org/tiny", True, str(folder))
     assert loopback.COMMIT in tiny.note
     await models.remove("hf:org/tiny")
     assert not folder.exists()
-    assert [info.name for info in models.known()] == ["starter", "silero-vad", "smart-turn"]
+    assert [info.name for info in models.known()] == ["starter", "silero-vad", "smart-turn", "moonshine-tiny"]
     with pytest.raises(ModelNotFound, match="not on the disk"):
         await models.remove("hf:org/tiny")
 
