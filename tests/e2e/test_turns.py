@@ -124,18 +124,20 @@ def test_timers_survive_a_restart_and_fire(bare_home: Home) -> None:
     assert bare_home.run("ask", "what timers are running").out.endswith("left on the 10 minute timer.\n")
 
 
-def test_transcribe_prints_text_json_and_subtitles(bare_home: Home, tmp_path: Path) -> None:
-    wav = tmp_path / "hello.wav"
-    assert bare_home.run("say", "hello world how are you today", "-o", str(wav)).code == 0
+def test_transcribe_prints_text_json_and_subtitles(bare_home: Home, tmp_path: Path, moonshine_model: Path) -> None:
+    models = bare_home.path / "data" / "models"
+    models.mkdir(parents=True, exist_ok=True)
+    (models / moonshine_model.name).symlink_to(moonshine_model)
+    wav = tmp_path / "time.wav"
+    assert bare_home.run("say", "what time is it", "-o", str(wav)).code == 0
     text = bare_home.run("transcribe", str(wav))
-    assert text.code == 0
-    assert "hello" in text.out
+    assert (text.code, text.out) == (0, "What time is it?\n")
     assert json.loads(bare_home.run("transcribe", "--json", str(wav)).out)["seconds"] > 0.5
     assert "-->" in bare_home.run("transcribe", "--srt", str(wav)).out
     assert bare_home.run("transcribe", "--vtt", str(wav)).out.startswith("WEBVTT")
     both = bare_home.run("transcribe", "/no/such.wav", str(wav))
     assert both.code != 0
-    assert "hello" in both.out
+    assert "What time is it?" in both.out
     assert "/no/such.wav" in both.err
 
 
